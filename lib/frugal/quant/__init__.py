@@ -1,0 +1,1 @@
+"""Quantization: real tensors to integer codes and back, and whole networks on integer codes."""
