@@ -46,7 +46,8 @@ class QParams:
             )
         if self.zero_point.dtype != torch.int32 or self.zero_point.shape != self.scale.shape:
             raise ValueError(
-                f"zero_point must be int32 with the shape of scale, {list(self.scale.shape)}, got {describe(self.zero_point)}"
+                f"zero_point must be int32 with the shape of scale, {list(self.scale.shape)}, "
+                f"got {describe(self.zero_point)}"
             )
         signed, unsigned = (-128, 127), (0, 255)
         low, high = signed if self.quant_min < 0 else unsigned

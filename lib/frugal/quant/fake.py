@@ -11,6 +11,8 @@ The true derivative of ``round`` is 0 almost everywhere: with it, nothing would 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ class _StraightThrough(torch.autograd.Function):
     """Quantize and dequantize on the way forward; let the gradient pass on the way back."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, qparams: QParams, gradient: str) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, qparams: QParams, gradient: str) -> Tensor:
         if gradient == "clipped":
             scale = qparams.granularity.spread(qparams.scale, x)
             zero_point = qparams.granularity.spread(qparams.zero_point, x)
@@ -32,7 +34,7 @@ class _StraightThrough(torch.autograd.Function):
         return dequantize(quantize(x, qparams), qparams).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         if ctx.saved_tensors:
             (inside,) = ctx.saved_tensors
             grad_output = grad_output * inside

@@ -14,6 +14,8 @@ The last three keep a histogram, not the data: their memory does not grow with t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -85,8 +87,8 @@ class MinMax(Observer):
         self.low, self.high = self._merge(low, high)
 
     def _merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.low is not None and self.high is not None
-        return torch.minimum(self.low, low), torch.maximum(self.high, high)
+        seen_low, seen_high = self.range()
+        return torch.minimum(seen_low, low), torch.maximum(seen_high, high)
 
     def range(self) -> tuple[Tensor, Tensor]:
         if self.low is None or self.high is None:
@@ -100,15 +102,15 @@ class MovingAverage(MinMax):
     The first batch sets the ends, so that they do not start from 0.
     """
 
-    def __init__(self, num_bits: int = 8, *, averaging_constant: float = 0.01, **codes) -> None:
+    def __init__(self, num_bits: int = 8, *, averaging_constant: float = 0.01, **codes: Any) -> None:
         super().__init__(num_bits, **codes)
         if not 0 < averaging_constant <= 1:
             raise ValueError(f"averaging_constant must be above 0 and at most 1, got {averaging_constant}")
         self.averaging_constant = averaging_constant
 
     def _merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.low is not None and self.high is not None
-        return torch.lerp(self.low, low, self.averaging_constant), torch.lerp(self.high, high, self.averaging_constant)
+        seen_low, seen_high = self.range()
+        return torch.lerp(seen_low, low, self.averaging_constant), torch.lerp(seen_high, high, self.averaging_constant)
 
 
 class Histogram(MinMax):
@@ -127,7 +129,7 @@ class Histogram(MinMax):
     counts: Tensor | None = None  # float64 [blocks, bins]
     exponent: Tensor  # int64 [blocks]: edge = 2^exponent
 
-    def __init__(self, num_bits: int = 8, *, bins: int = 4096, **codes) -> None:
+    def __init__(self, num_bits: int = 8, *, bins: int = 4096, **codes: Any) -> None:
         super().__init__(num_bits, **codes)
         if bins % 4 or bins < 4 << num_bits:
             raise ValueError(
@@ -180,7 +182,7 @@ class Histogram(MinMax):
 class Percentile(Histogram):
     """Cover all but the rarest values: ``100 - percentile`` per cent are clipped at each end that is not 0 anyway."""
 
-    def __init__(self, num_bits: int = 8, *, percentile: float = 99.9, **codes) -> None:
+    def __init__(self, num_bits: int = 8, *, percentile: float = 99.9, **codes: Any) -> None:
         super().__init__(num_bits, **codes)
         if not 50 < percentile <= 100:
             raise ValueError(f"percentile must be above 50 and at most 100, got {percentile}")
@@ -201,7 +203,7 @@ class Percentile(Histogram):
 class _Search(Histogram):
     """Try shrinking the range of all values seen, and keep the one with the smallest loss."""
 
-    def __init__(self, num_bits: int = 8, *, candidates: int = 100, **codes) -> None:
+    def __init__(self, num_bits: int = 8, *, candidates: int = 100, **codes: Any) -> None:
         super().__init__(num_bits, **codes)
         if candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {candidates}")
