@@ -26,7 +26,7 @@ START := course/0_start/0_1_your_machine.ipynb
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 JOBS  ?= $(shell n=$(CORES); echo $$(( n < 4 ? n : 4 )))
 
-NATIVE := $(wildcard lib/frugal/kernels/csrc/*)
+NATIVE := $(wildcard lib/frugal/kernels/csrc/*.* etc/native/CMakeLists.txt)
 
 .PHONY: help course setup system test check style floors types unit notebook-tests coverage verify rebuild \
         notebooks labs book bench grade doctor lock clean
@@ -37,7 +37,7 @@ help:  ## list these targets
 # ---- the environment ------------------------------------------------------------------------------------------------
 
 setup: $(STAMPS)/project  ## make .venv with everything pinned, and build the native code
-	@echo "setup: ready ($$($(PY) -c 'from frugal.kernels import native; print(native.status())'))"
+	@$(PY) -c 'from frugal.kernels import native; print("setup: ready.", native.status())'
 
 $(STAMPS)/venv:
 	@etc/setup.sh venv $(PYTHON) $(VENV)
@@ -47,7 +47,12 @@ $(STAMPS)/packages: constraints.txt etc/setup.sh $(STAMPS)/venv
 	@etc/setup.sh packages $(VENV)
 	@touch $@
 
-$(STAMPS)/project: pyproject.toml lib/frugal/__init__.py $(NATIVE) $(STAMPS)/packages
+# Installed without native code, and there is a compiler now: try again.
+HAVE_NATIVE := $(wildcard lib/frugal/kernels/libfrugal_native.*)
+AGAIN := $(if $(HAVE_NATIVE),,$(if $(shell command -v c++ || command -v g++ || command -v clang++),again))
+.PHONY: again
+
+$(STAMPS)/project: $(AGAIN) pyproject.toml lib/frugal/__init__.py $(NATIVE) $(STAMPS)/packages
 	@etc/setup.sh project $(VENV)
 	@touch $@
 
@@ -63,6 +68,7 @@ lock: setup  ## pin the packages again, within the bounds of pyproject.toml; ARG
 clean:  ## remove what was built; the notebooks stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f lib/frugal/kernels/libfrugal_native.*
+	find etc/native -mindepth 1 ! -name CMakeLists.txt -delete
 	find lib tests course labs solutions benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # ---- the course and its labs -----------------------------------------------------------------------------------------------------
