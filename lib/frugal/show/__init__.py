@@ -1,0 +1,1 @@
+"""What a notebook shows: pictures, sliders, checks and predictions. Importing a part draws nothing by itself."""

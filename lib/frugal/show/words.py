@@ -1,0 +1,83 @@
+"""Values in words: how a check names what went in and what came out, short and the same on every run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugal.core.check import describe
+
+SHOWN = 8  # values of a tensor that are printed one by one
+WIDTH = 120  # characters of anything else
+
+
+def in_words(value: Any) -> str:
+    """Say what a value is, in one short line.
+
+    >>> in_words(torch.tensor([0.5, 2.0]))
+    'float32 [0.5, 2]'
+    >>> in_words((1, torch.zeros(3, 4, dtype=torch.int8)))
+    '(1, a tensor int8 [3, 4])'
+    """
+    if isinstance(value, Tensor):
+        return _tensor(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (f"{field.name}={in_words(getattr(value, field.name, None))}" for field in dataclasses.fields(value))
+        return f"{type(value).__name__}({', '.join(fields)})"
+    if type(value) is tuple:
+        return f"({', '.join(map(in_words, value))}{',' if len(value) == 1 else ''})"
+    if type(value) is list:
+        return f"[{', '.join(map(in_words, value))}]"
+    if type(value) is dict:
+        return "{" + ", ".join(f"{in_words(key)}: {in_words(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, float):
+        return number(value)
+    if value is None or isinstance(value, (bool, int, str, torch.dtype, torch.Size)):
+        return shorten(repr(value).removeprefix("torch."))
+    return getattr(value, "__name__", None) or f"a {type(value).__name__}"
+
+
+def number(value: Any) -> str:
+    """Write a number with at most six digits, as the lecture would."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def two_numbers(first: Any, second: Any) -> tuple[str, str]:
+    """Write two numbers with as many digits as it takes to tell them apart."""
+    for digits in (6, 9, 17):
+        words = tuple(f"{each:.{digits}g}" if isinstance(each, float) else str(each) for each in (first, second))
+        if words[0] != words[1]:
+            break
+    return words[0], words[1]
+
+
+def type_name(value: Any) -> str:
+    """Name the type of a value as a student would write it: ``None``, ``a tensor``, ``an int``."""
+    if value is None:
+        return "None"
+    name = "tensor" if type(value) is Tensor else type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
+def shorten(text: str, width: int = WIDTH) -> str:
+    """Cut to one line, and hide memory addresses, which change from run to run."""
+    text = re.sub(r"0x[0-9a-fA-F]{6,}", "0x…", " ".join(text.split()))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def count(many: int, noun: str) -> str:
+    """``1 case``, ``6 cases``."""
+    return f"{many} {noun}" if many == 1 else f"{many} {noun}s"
+
+
+def _tensor(x: Tensor) -> str:
+    dtype = str(x.dtype).removeprefix("torch.")
+    if x.ndim == 0 and x.device.type != "meta":
+        return f"{dtype} {number(x.item())}"
+    if x.ndim == 1 and 0 < x.numel() <= SHOWN and x.layout == torch.strided and x.device.type != "meta":
+        return f"{dtype} [{', '.join(number(each) for each in x.tolist())}]"
+    return f"a tensor {describe(x.detach())}"
