@@ -58,7 +58,5 @@ def check_axis(axis: int, ndim: int, name: str) -> int:
     if isinstance(axis, bool) or not isinstance(axis, int):
         raise TypeError(f"axis must be an int, got {describe(axis)}")
     if not -ndim <= axis < ndim:
-        raise ValueError(
-            f"axis {axis} does not exist: {name} has {ndim} dimensions, so axis is from {-ndim} to {ndim - 1}"
-        )
+        raise ValueError(f"axis {axis} does not exist: {name} has {ndim} dimensions, so {-ndim} to {ndim - 1} do")
     return axis % ndim

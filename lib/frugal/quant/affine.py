@@ -179,6 +179,7 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     check_finite(x, "x")
     scale = qparams.granularity.spread(qparams.scale, x)
     zero_point = qparams.granularity.spread(qparams.zero_point, x)
+    x = x.to(torch.promote_types(x.dtype, scale.dtype))  # half precision cannot hold x / scale
     q = torch.round(x / scale) + zero_point
     return q.clamp(qparams.quant_min, qparams.quant_max).to(qparams.dtype)
 

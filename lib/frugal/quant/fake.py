@@ -27,10 +27,9 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, qparams: QParams, gradient: str) -> Tensor:
         if gradient == "clipped":
-            scale = qparams.granularity.spread(qparams.scale, x)
-            zero_point = qparams.granularity.spread(qparams.zero_point, x)
-            q = torch.round(x / scale) + zero_point
-            ctx.save_for_backward((q >= qparams.quant_min) & (q <= qparams.quant_max))
+            low, high = (qparams.granularity.spread(end, x) for end in (qparams.low, qparams.high))
+            half = qparams.granularity.spread(qparams.scale / 2, x)  # up to half a step outside still rounds to an end
+            ctx.save_for_backward((x >= low - half) & (x <= high + half))
         return dequantize(quantize(x, qparams), qparams).to(x.dtype)
 
     @staticmethod

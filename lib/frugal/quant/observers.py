@@ -87,13 +87,17 @@ class MinMax(Observer):
         self.low, self.high = self._merge(low, high)
 
     def _merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        seen_low, seen_high = self.range()
+        seen_low, seen_high = self.seen()
         return torch.minimum(seen_low, low), torch.maximum(seen_high, high)
 
-    def range(self) -> tuple[Tensor, Tensor]:
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """Return the smallest and the largest value so far (or their moving averages), one pair for each block."""
         if self.low is None or self.high is None:
             raise ValueError("this observer has seen nothing yet; call observe(x) before asking for a range")
         return self.low, self.high
+
+    def range(self) -> tuple[Tensor, Tensor]:
+        return self.seen()
 
 
 class MovingAverage(MinMax):
@@ -109,7 +113,7 @@ class MovingAverage(MinMax):
         self.averaging_constant = averaging_constant
 
     def _merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        seen_low, seen_high = self.range()
+        seen_low, seen_high = self.seen()
         return torch.lerp(seen_low, low, self.averaging_constant), torch.lerp(seen_high, high, self.averaging_constant)
 
 
@@ -133,7 +137,7 @@ class Histogram(MinMax):
         super().__init__(num_bits, **codes)
         if bins % 4 or bins < 4 << num_bits:
             raise ValueError(
-                f"bins must be a multiple of 4 and at least {4 << num_bits} for {num_bits} bits, got {bins}"
+                f"bins for {num_bits} bits must be a multiple of 4 from {4 << num_bits} on, got {bins}"
             )
         self.bins = bins
 
@@ -170,12 +174,12 @@ class Histogram(MinMax):
         return (middle * self._edge()[:, None]).clamp(low[:, None], high[:, None])
 
     def _ends(self) -> tuple[Tensor, Tensor]:
-        low, high = super().range()
+        low, high = self.seen()
         return low.double().reshape(-1), high.double().reshape(-1)
 
     def _shaped(self, ends: Tensor) -> Tensor:
         """Give per-block numbers the shape and dtype that the granularity expects."""
-        low, _ = super().range()
+        low, _ = self.seen()
         return ends.reshape(low.shape).to(low.dtype)
 
 
