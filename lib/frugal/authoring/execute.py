@@ -96,8 +96,15 @@ def kernel_environment() -> dict[str, str]:
     return {**environment, **threads, **fixed, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+def private_sockets(client: NotebookClient, folder: str) -> None:
+    """Let a client's kernel talk through sockets in ``folder``: on TCP it warns about the missing encryption."""
+    manager = client.create_kernel_manager()
+    if os.name == "posix":
+        manager.transport, manager.ip = "ipc", f"{folder}/k"
+
+
 def _run(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
-    """Run in place. The sockets lie in a private folder: a kernel on TCP warns about the missing encryption."""
+    """Run in place."""
     sockets = tempfile.mkdtemp(prefix="frugal-")
     try:
         client = NotebookClient(
@@ -108,9 +115,7 @@ def _run(notebook: NotebookNode, folder: Path, timeout_s: int) -> None:
             store_widget_state=True,  # False fails where an Output widget is shown (nbclient 0.11)
             resources={"metadata": {"path": str(folder)}},
         )
-        manager = client.create_kernel_manager()
-        if os.name == "posix":
-            manager.transport, manager.ip = "ipc", f"{sockets}/k"
+        private_sockets(client, sockets)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             asyncio.run(client.async_execute(env=kernel_environment()))

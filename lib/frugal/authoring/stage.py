@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
+from nbformat.v4 import new_code_cell
 from nbgrader.converters import GenerateAssignment
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import ClearSolutions
@@ -36,6 +37,13 @@ class ClearNamedSolutions(ClearSolutions):
         exercise = cell.metadata.get("nbgrader", {}).get("grade_id", "this")
         self.code_stub = {"python": f'# YOUR CODE HERE\nraise NotImplementedError("exercise {exercise}")'}
         return super().preprocess_cell(cell, resources, cell_index)
+
+
+def stub(source: str, exercise: str) -> str:
+    """Return a solution cell as students get it."""
+    cell = new_code_cell(source, metadata={"nbgrader": {"grade_id": exercise, "solution": True}})
+    released, _ = ClearNamedSolutions().preprocess_cell(cell, {"language": "python"}, 0)
+    return released.source
 
 
 def preprocessors(*, database: bool = True) -> list[str]:
@@ -158,4 +166,4 @@ def _texts(name: str, content: bytes) -> Iterator[tuple[str, str]]:
             yield f"{name}, cell {cell.id}, outputs", json.dumps(cell.outputs)
 
 
-__all__ = ["ClearNamedSolutions", "leaks", "preprocessors", "release_files", "secrets", "stage"]
+__all__ = ["ClearNamedSolutions", "leaks", "preprocessors", "release_files", "secrets", "stage", "stub"]

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+import frugal
+from frugal.core.errors import CourseFileMissing
+
 if TYPE_CHECKING:
     from frugal.authoring.tree import Tree
+    from frugal.authoring.verify import Report
 
 _LAB = click.argument("lab", required=False)
 
@@ -91,6 +103,98 @@ def stage_labs(lab: str | None, out: Path | None) -> None:
         publish.clear_stage(folder)
     for name in _chosen(tree, lab):
         click.echo(f"staged  {tree.relative(stage(tree, name, folder))}")
+
+
+@labs.command("verify")
+@_LAB
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here too.")
+@click.option("-j", "--jobs", default=2, show_default=True, help="Answers tried at the same time.")
+def verify_labs(lab: str | None, json_file: Path | None, jobs: int) -> None:
+    """Try every catalogued answer: each wrong one must lose its points, each right one must keep them."""
+    from frugal.authoring.tree import Tree, write_whole
+    from frugal.authoring.verify import verify
+
+    tree = Tree.find()
+    reports = []
+    for name in _chosen(tree, lab):
+        reports.append(verify(tree, name, workers=jobs))
+        click.echo("\n".join(_table(reports[-1])))
+    if json_file:
+        write_whole(json_file, json.dumps(_record(reports), indent=2, ensure_ascii=False) + "\n")
+    if not all(report.fair for report in reports):
+        raise SystemExit(1)
+
+
+def _table(report: Report) -> list[str]:
+    """Write a report as lines: one for each exercise, what is wrong, and the sums."""
+    lines = [report.lab, f"    {'exercise':<24}{'points':>7}{'wrong':>7}{'visible':>9}{'hidden':>8}{'right':>8}"]
+    for row in report.rows:
+        rates = f"{row.visible_rate:>9.0%}{row.hidden_rate:>8.0%}"
+        right = f"{row.right_passed}/{row.right}"
+        lines.append(f"    {row.exercise:<24}{row.points:>7g}{row.wrong:>7}{rates}{right:>8}")
+    total = report.total
+    right = f"{total.right_passed}/{total.right}"
+    rates = f"{total.visible_rate:>9.0%}{total.hidden_rate:>8.0%}"
+    lines.append(f"    {'all':<24}{total.points:>7g}{total.wrong:>7}{rates}{right:>8}")
+    lines += [f"    note: {row.exercise}: {note}" for row in report.rows for note in row.notes]
+    lines += [f"    problem: {row.exercise}: {problem}" for row in report.rows for problem in row.problems]
+    lines += [f"    problem: {problem}" for problem in report.problems]
+    return lines
+
+
+def _record(reports: list[Report]) -> dict:
+    """Build what ``--json`` writes."""
+    rows = [
+        {
+            "lab": report.lab,
+            **dataclasses.asdict(row),
+            "visible_rate": row.visible_rate,
+            "hidden_rate": row.hidden_rate,
+        }
+        for report in reports
+        for row in report.rows
+    ]
+    summary = {
+        "fair": all(report.fair for report in reports),
+        "wrong": sum(row["wrong"] for row in rows),
+        "visible_killed": sum(row["visible_killed"] for row in rows),
+        "hidden_killed": sum(row["hidden_killed"] for row in rows),
+        "right": sum(row["right"] for row in rows),
+        "right_passed": sum(row["right_passed"] for row in rows),
+        "problems": [f"{report.lab}: {problem}" for report in reports for problem in report.problems],
+    }
+    return {
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "versions": {"frugal": frugal.__version__, "python": platform.python_version(), "torch": version("torch")},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "frugal", *sys.argv[1:]]),
+        "rows": rows,
+        "summary": summary,
+    }
+
+
+@click.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("--limit", default=60.0, show_default=True, help="Seconds that one cell may take.")
+def check(notebook: Path, limit: float) -> None:
+    """Run a lab's visible checks on your notebook and say which exercises pass."""
+    from frugal.authoring.selfcheck import self_check
+    from frugal.authoring.tree import Tree
+
+    try:
+        release = Tree.find(notebook.parent).release(notebook.stem)
+    except CourseFileMissing:
+        release = None
+    marks = self_check(notebook, release=release, limit_s=limit)
+    for mark in marks:
+        first, *rest = mark.message.splitlines() or [""]
+        click.echo(f"{mark.status:<14} {mark.exercise:<24} {first}".rstrip())
+        for line in rest:
+            click.echo(" " * 40 + line)
+    passed = sum(mark.status == "passed" for mark in marks)
+    click.echo(f"{passed} of {len(marks)} exercises pass their visible check")
+    if passed < len(marks):
+        raise SystemExit(1)
 
 
 def _chosen(tree: Tree, lab: str | None) -> list[str]:
