@@ -1,0 +1,164 @@
+"""What the doctor asks of the machine: room, compiler, instructions, data, counters, sandbox.
+
+Nothing here raises for what a machine lacks, and nothing is changed on it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from frugal.cli import record
+from frugal.cli.finding import COURSE, DATA, MARKING, SPEED, Finding
+from frugal.core.units import format_bytes
+
+ENOUGH_MEMORY = 4 << 30  # a kernel with torch and a small network holds about 1 GiB; JupyterLab and a browser the rest
+ENOUGH_DISK = 2 << 30
+
+
+def memory(total: int | None = None) -> Finding:
+    """Is there memory for a kernel, JupyterLab and a browser?"""
+    total = record.memory_bytes() if total is None else total
+    if total is None:
+        return Finding(
+            COURSE, "memory", "missing", "the system does not say", f"{format_bytes(ENOUGH_MEMORY)} are enough."
+        )
+    if total < ENOUGH_MEMORY:
+        then = f"{format_bytes(ENOUGH_MEMORY)} are comfortable. Close other programs; run one notebook at a time."
+        return Finding(COURSE, "memory", "missing", format_bytes(total), then)
+    return Finding(COURSE, "memory", "ok", format_bytes(total))
+
+
+def disk(folder: Path, free: int | None = None) -> Finding:
+    """Is there room for builds and for data?"""
+    free = shutil.disk_usage(folder).free if free is None else free
+    if free < ENOUGH_DISK:
+        then = f"Make room: {format_bytes(ENOUGH_DISK)} free are comfortable. `make clean` gives back what was built."
+        return Finding(COURSE, "disk", "missing", f"{format_bytes(free)} free", then)
+    return Finding(COURSE, "disk", "ok", f"{format_bytes(free)} free")
+
+
+def compiler() -> Finding:
+    """Is there a C++ compiler?"""
+    named = os.environ.get("CXX")
+    for name in [named] if named else ["c++", "g++", "clang++", "cl"]:
+        if path := shutil.which(name):
+            return Finding(SPEED, "compiler", "ok", path)
+    then = (
+        "Debian and Ubuntu: `sudo apt-get install build-essential`; macOS: `xcode-select --install`. Then `make setup`."
+    )
+    found = f"CXX={named} is not there" if named else "no C++ compiler"
+    return Finding(SPEED, "compiler", "missing", found, then)
+
+
+def native_library() -> Finding:
+    """Is our native library built, and does it load?"""
+    from frugal.kernels import native
+
+    if native.library() is not None:
+        return Finding(SPEED, "native library", "ok", f"built by {native.compiler()}")
+    found, _, then = native.status().partition(". ")
+    return Finding(SPEED, "native library", "missing", f"{found}.", then)
+
+
+def instructions() -> Finding:
+    """Which int8 instructions does the processor have?"""
+    from frugal.kernels import cpu
+
+    features = cpu.cpu_features()
+    names = [each.name for each in cpu.instruction_sets(features)]
+    found = f"{', '.join(names)}. {cpu.explain(features)}"
+    if names == ["scalar"]:
+        return Finding(SPEED, "int8 instructions", "missing", found, "The labs' checks do not depend on speed.")
+    return Finding(SPEED, "int8 instructions", "ok", found)
+
+
+def real_data() -> Finding:
+    """Is CIFAR-10 here?"""
+    named = os.environ.get("FRUGAL_DATA")
+    then = (
+        "The course draws its own images, so nothing is lost. For the real ones: "
+        "`python -m frugal data --download --to FOLDER`, then set FRUGAL_DATA to that folder."
+    )
+    if not named:
+        return Finding(DATA, "CIFAR-10", "missing", "FRUGAL_DATA is not set", then)
+    if not (Path(named) / "cifar-10-batches-bin" / "test_batch.bin").is_file():
+        return Finding(DATA, "CIFAR-10", "missing", f"no cifar-10-batches-bin/test_batch.bin in {named}", then)
+    return Finding(DATA, "CIFAR-10", "ok", f"in {named}")
+
+
+def energy(powercap: Path = Path("/sys/class/powercap")) -> Finding:
+    """Can we read how many joules the processor has used?"""
+    counters = sorted(powercap.glob("*/energy_uj"))
+    if any(_readable(path) for path in counters):
+        return Finding(DATA, "energy counters", "ok", f"{len(counters)} in {powercap}")
+    if counters:
+        then = f"Only root may read them here: `sudo chmod a+r {powercap}/*/energy_uj` lasts until the next start."
+        return Finding(DATA, "energy counters", "missing", f"{len(counters)}, but not readable", then)
+    then = "Usual in virtual machines and on macOS: joules cannot be measured here, times can."
+    return Finding(DATA, "energy counters", "missing", "the system shows none", then)
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return path.read_text().strip().isdigit()
+    except OSError:
+        return False
+
+
+def sandbox() -> Finding:
+    """Can labs be marked inside a sandbox?"""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        then = "Only those who mark need it. Debian and Ubuntu: `sudo apt-get install bubblewrap`."
+        return Finding(MARKING, "sandbox", "missing", "bubblewrap is not installed", then)
+    try:
+        trial = subprocess.run(
+            [bwrap, "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True, timeout=10
+        )
+        reason = trial.stderr.strip() if trial.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    if reason:
+        then = "User namespaces are probably switched off; ask who runs this machine. Only those who mark need them."
+        return Finding(MARKING, "sandbox", "missing", f"bubblewrap does not start: {reason}", then)
+    return Finding(MARKING, "sandbox", "ok", "bubblewrap, with user namespaces")
+
+
+def browser() -> Finding:
+    """Is there a Chromium for the tests that drive JupyterLab?"""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if path := shutil.which(name):
+            return Finding(MARKING, "browser", "ok", path)
+    then = "Only for tests that drive JupyterLab; they are skipped. Debian: `sudo apt-get install chromium`."
+    return Finding(MARKING, "browser", "missing", "no Chromium or Chrome", then)
+
+
+def exchange(root: Path | None) -> Finding:
+    """Is there a folder through which labs are handed out and in?"""
+    folder = _exchange_folder(root)
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return Finding(MARKING, "exchange folder", "ok", str(folder))
+    found = f"{folder} is not writable" if folder.is_dir() else f"{folder} does not exist"
+    then = (
+        f"Needed to hand labs out and in on one machine: `sudo mkdir -p {folder} && sudo chmod 777 {folder}`. "
+        "On your own, use Validate."
+    )
+    return Finding(MARKING, "exchange folder", "missing", found, then)
+
+
+def _exchange_folder(root: Path | None) -> Path:
+    """Where nbgrader_config.py puts the exchange, or nbgrader's own default."""
+    default = Path("/usr/local/share/nbgrader/exchange")
+    if root is None or not (root / "nbgrader_config.py").is_file():
+        return default
+    from traitlets.config import PyFileConfigLoader
+
+    try:
+        config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
+    except Exception:  # the file is Python: what it may raise is anything
+        return default
+    named = config.get("Exchange", {}).get("root")
+    return Path(named) if isinstance(named, str) else default
