@@ -34,7 +34,9 @@ def observed(observer, *tensors):
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_min_max_gives_the_parameters_of_choose_qparams(symmetric):
     x = gaussian()
-    assert observed(MinMax(4, symmetric=symmetric), x).qparams() == pytest.approx(choose_qparams(x, 4, symmetric=symmetric))
+    assert observed(MinMax(4, symmetric=symmetric), x).qparams() == pytest.approx(
+        choose_qparams(x, 4, symmetric=symmetric)
+    )
 
 
 @pytest.mark.parametrize("observer", [MinMax, *HISTOGRAMS])
@@ -60,7 +62,9 @@ def test_moving_average_starts_at_the_first_batch_and_then_follows_slowly():
     assert [end.item() for end in observer.range()] == pytest.approx([-1.1, 3.0])
 
 
-@pytest.mark.parametrize("values", [gaussian(), gaussian().abs(), -gaussian().abs(), torch.zeros(5), torch.full((3,), 7.0)])
+@pytest.mark.parametrize(
+    "values", [gaussian(), gaussian().abs(), -gaussian().abs(), torch.zeros(5), torch.full((3,), 7.0)]
+)
 def test_the_hundredth_percentile_is_min_max(values):
     assert observed(Percentile(percentile=100), values).range() == observed(MinMax(), values).range()
 
@@ -69,14 +73,18 @@ def test_a_percentile_clips_the_share_it_names_at_each_end():
     x = gaussian(200_000)
     observer = observed(Percentile(percentile=99), x)
     low, high = observer.range()
-    bin_mass = 4 * x.abs().max().item() / observer.bins * 0.027  # a bin's width times the density at the 99th percentile
+    bin_mass = (
+        4 * x.abs().max().item() / observer.bins * 0.027
+    )  # a bin's width times the density at the 99th percentile
     assert (x < low).double().mean().item() == pytest.approx(0.01, abs=bin_mass)
     assert (x > high).double().mean().item() == pytest.approx(0.01, abs=bin_mass)
 
 
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 6, 8])
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("x", [gaussian(), laplace(), gaussian().relu(), torch.rand(5000)], ids=["gauss", "laplace", "relu", "uniform"])
+@pytest.mark.parametrize(
+    "x", [gaussian(), laplace(), gaussian().relu(), torch.rand(5000)], ids=["gauss", "laplace", "relu", "uniform"]
+)
 def test_mse_errs_no_more_than_min_max(x, symmetric, num_bits):
     mse = observed(MSE(num_bits, symmetric=symmetric), x)
     min_max = observed(MinMax(num_bits, symmetric=symmetric), x)
@@ -147,3 +155,9 @@ def test_every_observer_has_a_name():
     found = {observer_named(name) for name in ("minmax", "moving_average", "percentile", "kl", "mse")}
     assert found == {MinMax, MovingAverage, Percentile, KL, MSE}
     assert all(issubclass(observer, Observer) for observer in found)
+
+
+def test_the_zeros_of_relu_do_not_shrink_the_range_that_kl_chooses():
+    positive = gaussian().abs()
+    sparse = torch.cat([positive, torch.zeros(9 * len(positive))])
+    assert observed(KL(4), sparse).range()[1] == pytest.approx(observed(KL(4), positive).range()[1].item(), rel=0.1)

@@ -136,9 +136,7 @@ class Histogram(MinMax):
     def __init__(self, num_bits: int = 8, *, bins: int = 4096, **codes: Any) -> None:
         super().__init__(num_bits, **codes)
         if bins % 4 or bins < 4 << num_bits:
-            raise ValueError(
-                f"bins for {num_bits} bits must be a multiple of 4 from {4 << num_bits} on, got {bins}"
-            )
+            raise ValueError(f"bins for {num_bits} bits must be a multiple of 4 from {4 << num_bits} on, got {bins}")
         self.bins = bins
 
     def _update(self, blocks: Tensor) -> None:
@@ -257,10 +255,10 @@ class KL(_Search):
     SMOOTHING = 1e-4  # of a count: Q must be above 0 wherever P is
 
     def _loss(self, centers: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        assert self.counts is not None
+        counts = self._counts_without_spike()
         codes, qparams = self._codes(centers, low, high)
         inside = (codes >= qparams.quant_min) & (codes <= qparams.quant_max)
-        kept = torch.where(inside, self.counts, 0.0)
+        kept = torch.where(inside, counts, 0.0)
         occupied = (kept > 0).double()
         slot = (codes.clamp(qparams.quant_min, qparams.quant_max) - qparams.quant_min).long()  # [blocks, bins]
         levels = qparams.quant_max - qparams.quant_min + 1
@@ -274,12 +272,19 @@ class KL(_Search):
         first = torch.where(inside, index, self.bins).amin(1).clamp(max=self.bins - 1)
         last = torch.where(inside, index, -1).amax(1).clamp(min=0)
         below, above = index < first[:, None], index > last[:, None]
-        p.scatter_add_(1, first[:, None], (self.counts * below).sum(1, keepdim=True))
-        p.scatter_add_(1, last[:, None], (self.counts * above).sum(1, keepdim=True))
+        p.scatter_add_(1, first[:, None], (counts * below).sum(1, keepdim=True))
+        p.scatter_add_(1, last[:, None], (counts * above).sum(1, keepdim=True))
 
         p = p / p.sum(1, keepdim=True)
         q = (q + self.SMOOTHING) / (q + self.SMOOTHING).sum(1, keepdim=True)
         return torch.where(p > 0, p * torch.log(p / q), 0.0).sum(1)
+
+    def _counts_without_spike(self) -> Tensor:
+        """Level the bin of the exact zeros with its neighbours: 0 has a code in any range, so ReLU's zeros say nothing."""
+        assert self.counts is not None
+        counts, middle = self.counts.clone(), self.bins // 2
+        counts[:, middle] = torch.maximum(counts[:, middle - 1], counts[:, middle + 1])
+        return counts
 
 
 def observer_named(name: str) -> type[Observer]:
