@@ -280,7 +280,7 @@ class KL(_Search):
         return torch.where(p > 0, p * torch.log(p / q), 0.0).sum(1)
 
     def _counts_without_spike(self) -> Tensor:
-        """Level the bin of the exact zeros with its neighbours: 0 has a code in any range, so ReLU's zeros say nothing."""
+        """Level the bin of the exact zeros with its neighbours: 0 always has a code, so ReLU's zeros say nothing."""
         assert self.counts is not None
         counts, middle = self.counts.clone(), self.bins // 2
         counts[:, middle] = torch.maximum(counts[:, middle - 1], counts[:, middle + 1])
