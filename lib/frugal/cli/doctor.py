@@ -76,9 +76,9 @@ def report(found: Sequence[Finding]) -> Iterator[str]:
         yield group
         for each in members:
             first = f"  {each.state:7}  {each.name:{width}}  "
-            yield textwrap.fill(each.found, WIDTH, initial_indent=first, subsequent_indent=margin)
+            yield from textwrap.wrap(each.found, WIDTH, initial_indent=first, subsequent_indent=margin)
             if each.then:
-                yield textwrap.fill(each.then, WIDTH, initial_indent=margin, subsequent_indent=margin)
+                yield from textwrap.wrap(each.then, WIDTH, initial_indent=margin, subsequent_indent=margin)
         yield ""
 
 
