@@ -15,46 +15,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_code_cell
 from nbgrader.converters import GenerateAssignment
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import ClearSolutions
 from traitlets.config import Config
 
 from frugal.authoring.build import build, full_source, to_text
+from frugal.authoring.nbgrader_steps import release_steps
 from frugal.authoring.percent import BEGIN_HIDDEN, BEGIN_SOLUTION, END_HIDDEN, END_SOLUTION, Cell, read_source
 from frugal.authoring.tree import Tree
 from frugal.core.errors import SourceError
 
 MARKERS = ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS")
 _TELLING = 16  # characters: a shorter line gives nothing away
-
-
-class ClearNamedSolutions(ClearSolutions):
-    """nbgrader's ClearSolutions, whose stub says which exercise is still to be written."""
-
-    def preprocess_cell(self, cell, resources, cell_index):  # type: ignore[no-untyped-def]
-        exercise = cell.metadata.get("nbgrader", {}).get("grade_id", "this")
-        self.code_stub = {"python": f'# YOUR CODE HERE\nraise NotImplementedError("exercise {exercise}")'}
-        return super().preprocess_cell(cell, resources, cell_index)
-
-
-def stub(source: str, exercise: str) -> str:
-    """Return a solution cell as students get it."""
-    cell = new_code_cell(source, metadata={"nbgrader": {"grade_id": exercise, "solution": True}})
-    released, _ = ClearNamedSolutions().preprocess_cell(cell, {"language": "python"}, 0)
-    return released.source
-
-
-def preprocessors(*, database: bool = True) -> list[str]:
-    """Return the names of nbgrader's release steps, ours in place of its ClearSolutions."""
-    names = []
-    for step in GenerateAssignment.preprocessors.default_args[0]:
-        if step is ClearSolutions:
-            names.append("frugal.authoring.stage.ClearNamedSolutions")
-        elif database or step.__name__ != "SaveCells":
-            names.append(f"nbgrader.preprocessors.{step.__name__}")
-    return names
 
 
 def stage(tree: Tree, lab: str, into: Path) -> Path:
@@ -102,7 +74,7 @@ def _generate(root: Path, lab: str) -> None:
     config.CourseDirectory.release_directory = "release"
     config.CourseDirectory.assignment_id = lab
     config.GenerateAssignment.no_database = True
-    config.GenerateAssignment.preprocessors = preprocessors(database=False)
+    config.GenerateAssignment.preprocessors = release_steps(database=False)
     log = logging.getLogger("frugal.authoring.nbgrader")
     log.setLevel(logging.CRITICAL)
     GenerateAssignment(coursedir=CourseDirectory(config=config), config=config, log=log).start()
@@ -164,6 +136,3 @@ def _texts(name: str, content: bytes) -> Iterator[tuple[str, str]]:
         yield f"{name}, cell {cell.id}", cell.source
         if cell.get("outputs"):
             yield f"{name}, cell {cell.id}, outputs", json.dumps(cell.outputs)
-
-
-__all__ = ["ClearNamedSolutions", "leaks", "preprocessors", "release_files", "secrets", "stage", "stub"]

@@ -23,8 +23,8 @@ from typing import Any
 from frugal.authoring.build import full_source
 from frugal.authoring.catalogue import Catalogue, read_catalogue
 from frugal.authoring.execute import kernel_environment
+from frugal.authoring.nbgrader_steps import stub
 from frugal.authoring.percent import Cell, read_source
-from frugal.authoring.stage import stub
 from frugal.authoring.tree import Tree
 from frugal.core.errors import SourceError
 
