@@ -5,6 +5,7 @@ import tomllib
 from pathlib import PurePosixPath
 
 import pytest
+import torch
 
 from frugal.authoring.coverage import read_coverage
 from frugal.authoring.lecture_form import NUMBERS, TABLE_ROWS
@@ -74,6 +75,30 @@ def test_references_are_in_the_order_of_their_first_author(lecture):
 
     names = [surname(reference["authors"]) for reference in lecture["reference"]]
     assert names == sorted(names)
+
+
+# ---- chapter 1: sizes of networks that can be built here ----
+
+
+@pytest.mark.parametrize(
+    "table, row, build",
+    [
+        ("imagenet", "resnet50", lambda models: models.resnet50()),
+        ("imagenet", "efficientnet_v2_s", lambda models: models.efficientnet_v2_s()),
+        (
+            "cityscapes",
+            "deeplabv3_r101",
+            lambda models: models.segmentation.deeplabv3_resnet101(
+                weights_backbone=None, num_classes=19, aux_loss=False
+            ),
+        ),
+    ],
+)
+def test_printed_parameters_are_those_of_the_network_within_a_million(tables, table, row, build):
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build(models).parameters())
+    assert abs(count / 1e6 - number(tables[table][row]["params"])) < 1  # some cells round down, some up
 
 
 # ---- chapter 2: the numbers of the energy tables ----
