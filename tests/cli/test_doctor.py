@@ -6,7 +6,7 @@ from importlib import metadata
 import pytest
 from click.testing import CliRunner
 
-from frugal.cli import doctor, environment, machine, record
+from frugal.cli import doctor, environment, machine
 from frugal.cli.finding import COURSE, Finding
 
 GIB = 1 << 30
@@ -185,32 +185,18 @@ def test_energy_counters_are_absent_locked_or_readable(tmp_path):
     is_told(machine.energy(tmp_path), "ok")
 
 
-def test_the_exchange_folder_is_the_one_of_the_courses_configuration(tmp_path):
-    exchange = tmp_path / "exchange"
-    (tmp_path / "nbgrader_config.py").write_text(f"c = get_config()\nc.Exchange.root = {str(exchange)!r}\n")
-    is_told(machine.exchange(tmp_path), "missing", str(exchange))
-    exchange.mkdir()
-    is_told(machine.exchange(tmp_path), "ok", str(exchange))
+def test_the_exchange_folder_is_the_courses_own_or_the_one_that_is_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("FRUGAL_EXCHANGE", raising=False)
+    is_told(machine.exchange(tmp_path), "ok", "grading", "made on first use")
+    assert list(tmp_path.iterdir()) == []  # the doctor looks and changes nothing
+    monkeypatch.setenv("FRUGAL_EXCHANGE", str(tmp_path))
+    assert machine.exchange(None).found == str(tmp_path)
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("FRUGAL_EXCHANGE", str(tmp_path / "a file" / "exchange"))
+    is_told(machine.exchange(None), "missing", "FRUGAL_EXCHANGE", "a file")
 
 
-def test_a_configuration_that_crashes_does_not_crash_the_doctor(tmp_path):
-    (tmp_path / "nbgrader_config.py").write_text("1 / 0\n")
-    assert machine.exchange(tmp_path).state in ("ok", "missing")
-
-
-# ---- the record -----------------------------------------------------------------------------------------------------
-
-
-def test_an_interrupted_write_leaves_the_earlier_record(monkeypatch, tmp_path):
-    file = tmp_path / "result.json"
-    record.write_json(file, [{"n": 1}], {"total": 1})
-    before = file.read_text()
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        record.write_json(file, [{"n": object()}], {})
-    assert file.read_text() == before
-
-
-def test_the_processor_is_named_from_cpuinfo_or_by_its_architecture(tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A Processor @ 2 GHz\n")
-    assert record.processor(tmp_path / "cpuinfo") == "A Processor @ 2 GHz"
-    assert record.processor(tmp_path / "absent")
+def test_the_exchange_folder_is_the_one_of_nbgraders_configuration(root):
+    lines = (root / "nbgrader_config.py").read_text()
+    assert 'os.environ.get("FRUGAL_EXCHANGE", os.path.join(GRADING, "exchange"))' in lines
+    assert 'GRADING = os.path.join(ROOT, "grading")' in lines

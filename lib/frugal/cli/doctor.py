@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 
 import frugal
-from frugal.cli import environment, machine, record
+from frugal.cli import environment, machine
 from frugal.cli.finding import Finding
+from frugal.measure import record
 
 WIDTH = 100
 
@@ -25,12 +26,13 @@ WIDTH = 100
 def doctor(json_file: Path | None) -> None:
     """Say what this machine has and lacks, and what to do about it."""
     found = examine()
-    click.echo(f"frugal {frugal.__version__} on {record.processor()}, {record.cores()} cores\n")
+    click.echo(f"frugal {frugal.__version__} on {record.machine()['processor']}, {machine.cores()} cores\n")
     for line in report(found):
         click.echo(line)
     counts = {state: sum(each.state == state for each in found) for state in ("ok", "missing", "problem")}
     if json_file:
-        record.write_json(json_file, [asdict(each) for each in found], counts)
+        rows = [asdict(each) for each in found]
+        record.save(record.record(rows, counts, command="python -m frugal doctor --json FILE"), json_file)
     click.echo(verdict(counts["missing"], counts["problem"]))
     if counts["problem"]:
         raise SystemExit(1)

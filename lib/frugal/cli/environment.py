@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from frugal.cli import record
+from frugal.cli import machine
 from frugal.cli.finding import COURSE, MARKING, Finding, State
 
 
@@ -64,7 +64,7 @@ def torch() -> Finding:
     except (ImportError, OSError) as error:
         then = "Run `make clean`, then `make setup`. The message above is torch's own."
         return Finding(COURSE, "torch", "problem", f"cannot be imported: {error}", then)
-    threads, cores = the_torch.get_num_threads(), record.cores()
+    threads, cores = the_torch.get_num_threads(), machine.cores()
     return Finding(COURSE, "torch", "ok", f"{the_torch.__version__}, {threads} threads on {cores} cores")
 
 

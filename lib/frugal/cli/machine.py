@@ -10,7 +10,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from frugal.cli import record
 from frugal.cli.finding import COURSE, DATA, MARKING, SPEED, Finding
 from frugal.core.units import format_bytes
 
@@ -20,7 +19,7 @@ ENOUGH_DISK = 2 << 30
 
 def memory(total: int | None = None) -> Finding:
     """Is there memory for a kernel, JupyterLab and a browser?"""
-    total = record.memory_bytes() if total is None else total
+    total = memory_bytes() if total is None else total
     if total is None:
         return Finding(
             COURSE, "memory", "missing", "the system does not say", f"{format_bytes(ENOUGH_MEMORY)} are enough."
@@ -138,27 +137,32 @@ def browser() -> Finding:
 
 def exchange(root: Path | None) -> Finding:
     """Is there a folder through which labs are handed out and in?"""
-    folder = _exchange_folder(root)
-    if folder.is_dir() and os.access(folder, os.W_OK):
-        return Finding(MARKING, "exchange folder", "ok", str(folder))
-    found = f"{folder} is not writable" if folder.is_dir() else f"{folder} does not exist"
+    named = os.environ.get("FRUGAL_EXCHANGE")  # as in nbgrader_config.py, which makes the folder on first use
+    if named is None and root is None:
+        return Finding(MARKING, "exchange folder", "ok", "made with the course, on first use")
+    folder = Path(named) if named else Path(root or "") / "grading" / "exchange"
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        found = str(folder) if there == folder else f"{folder}, made on first use"
+        return Finding(MARKING, "exchange folder", "ok", found)
     then = (
-        f"Needed to hand labs out and in on one machine: `sudo mkdir -p {folder} && sudo chmod 777 {folder}`. "
-        "On your own, use Validate."
+        "Labs cannot be handed out and in here. Set FRUGAL_EXCHANGE to a folder that you may write to; one that "
+        "others share needs mode 777. On your own, Validate is enough."
     )
-    return Finding(MARKING, "exchange folder", "missing", found, then)
+    return Finding(MARKING, "exchange folder", "missing", f"{there} is not a folder that can be written", then)
 
 
-def _exchange_folder(root: Path | None) -> Path:
-    """Where nbgrader_config.py puts the exchange, or nbgrader's own default."""
-    default = Path("/usr/local/share/nbgrader/exchange")
-    if root is None or not (root / "nbgrader_config.py").is_file():
-        return default
-    from traitlets.config import PyFileConfigLoader
-
+def cores() -> int:
+    """How many cores this process may use: what a container or ``taskset`` leaves of the machine's."""
     try:
-        config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
-    except Exception:  # the file is Python: what it may raise is anything
-        return default
-    named = config.get("Exchange", {}).get("root")
-    return Path(named) if isinstance(named, str) else default
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows
+        return os.cpu_count() or 1
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
