@@ -6,7 +6,7 @@
     # %% test="quantize" points=1                                   its visible check
     # %% hidden="quantize" points=2                                 its hidden tests: the whole cell
 
-jupytext splits the text and turns comments into markdown; options, ids and the rules of grading are read here.
+jupytext splits the text and restores magics; options, ids, words and the rules of grading are read here.
 """
 
 from __future__ import annotations
@@ -130,7 +130,16 @@ def _split(text: str, headers: list[_Header], name: str) -> list[str]:
             f"{name}: {len(headers)} lines begin with # %% but jupytext sees {len(cells)} cells; "
             "no such line may stand inside a string"
         )
-    return [cell.source.strip("\n") for cell in cells]
+    ends = [header.line - 1 for header in headers[1:]] + [len(lines)]
+    return [
+        _words(lines[header.line : end]) if header.kind == "markdown" else cell.source.strip("\n")
+        for header, end, cell in zip(headers, ends, cells, strict=True)
+    ]
+
+
+def _words(lines: list[str]) -> str:
+    """Take the comment signs away. jupytext takes two from every line where a short file opens with a heading."""
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).strip("\n")
 
 
 def _cell(header: _Header, source: str, name: str) -> Cell:

@@ -104,6 +104,12 @@ def verify(tree: Tree, lab: str, *, workers: int = 2, limit_s: float = LIMIT_S) 
     )
 
 
+def lab_problems(tree: Tree, lab: str) -> list[str]:
+    """Run a lab solved and untouched, without its catalogues; return what does not score full or zero."""
+    cells = read_source(tree.lab_source(lab))
+    return _lab_problems(tree, lab, cells, _try(tree, lab, cells, [], 1, LIMIT_S))
+
+
 def misconceptions(tree: Tree, lab: str, *, workers: int = 2) -> dict[str, dict[str, dict[str, str]]]:
     """Return, for each exercise, the digest of what a wrong answer makes the visible check see, and its name."""
     return verify(tree, lab, workers=workers).misconceptions
