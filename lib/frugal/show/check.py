@@ -163,7 +163,7 @@ def _run_case(function: Callable, case: Case) -> tuple[Row, Any]:
     came = attempt(lambda: function(*args, **kwargs))
     changed = digest((args, kwargs)) != digest((case.args, dict(case.kwargs)))
     output = (came.value if came.returned else came.error, changed)
-    called = f"input: {shorten(_call_in_words(function, case))}"
+    called = f"input: {shorten(_call_in_words(function, case), 200)}"
     if not came.returned:
         return _row_of_error(function, case.name, came, called, case.expect), output
     if isinstance(case.expect, Raises):

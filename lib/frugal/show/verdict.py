@@ -66,11 +66,16 @@ class Verdict:
         return self.first_failure.status if self.first_failure else "pass"
 
     @property
+    def is_open(self) -> bool:
+        """Nobody has answered yet: nothing is wrong, and one line says all there is to say."""
+        return self.status == "not attempted"
+
+    @property
     def headline(self) -> str:
         failed = sum(not row.passed for row in self.rows)
         if not failed:
             return f"{self.title}: {count(len(self.rows), 'case')} pass{'es' if len(self.rows) == 1 else ''}"
-        if self.status == "not attempted":
+        if self.is_open:
             return f"{self.title}: not attempted yet"
         return f"{self.title}: {failed} of {count(len(self.rows), 'case')} fail{'s' if failed == 1 else ''}"
 
@@ -78,13 +83,15 @@ class Verdict:
         """The error that stops the cell: two or three lines, no traceback."""
         assert self.first_failure is not None
         row = self.first_failure
-        reason = [f"{row.name}: {row.told[0]}"] if row.told else [row.name]
+        reason = list(row.told[:1]) if self.is_open else [f"{row.name}: {row.told[0]}"] if row.told else [row.name]
         return CheckFailed(
             "\n  ".join([self.headline, *reason, *self.diagnosis[:1]]), status=self.status, digest=self.digest
         )
 
     def __repr__(self) -> str:
         lines = [self.headline]
+        if self.is_open and self.first_failure:
+            return "\n  ".join([*lines, *self.first_failure.told])
         for row in self.rows:
             lines.append(f"  {_sign(row)}  {row.name}")
             if row is self.first_failure:
@@ -97,8 +104,10 @@ class Verdict:
                 f'<div class="frugal-check"><strong style="color:{GREEN}">✔ {html.escape(self.headline)}</strong>'
                 f'<details style="color:{GREY}"><summary>what was tested</summary>{self._table()}</details></div>'
             )
-        colour, sign = (GREY, "○") if self.status == "not attempted" else (RED, "✘")
-        headline = f'<strong style="color:{colour}">{sign} {html.escape(self.headline)}</strong>'
+        if self.is_open and self.first_failure:
+            told = html.escape("; ".join(self.first_failure.told))
+            return f'<div class="frugal-check"><strong>○ {html.escape(self.headline)}</strong>: {told}</div>'
+        headline = f'<strong style="color:{RED}">✘ {html.escape(self.headline)}</strong>'
         return f'<div class="frugal-check">{headline}{self._table()}</div>'
 
     def _table(self) -> str:
@@ -110,8 +119,9 @@ class Verdict:
     def _table_row(self, row: Row) -> str:
         told = ""
         if row is self.first_failure:
-            told = "".join(f"<div>{html.escape(line)}</div>" for line in row.told)
-            told += "".join(f"<div><strong>{html.escape(line)}</strong></div>" for line in self.diagnosis)
+            lines = [html.escape(line) for line in row.told]
+            lines += [f"<strong>{html.escape(line)}</strong>" for line in self.diagnosis]
+            told = "".join(f'<div style="{_TOLD}">{line}</div>' for line in lines)
         colour = GREEN if row.passed else GREY if row.status == "not attempted" else RED
         return (
             f'<tr><td style="{_CELL};color:{colour};white-space:nowrap">{_sign(row)}</td>'
@@ -120,6 +130,7 @@ class Verdict:
 
 
 _CELL = "text-align:left;vertical-align:top"
+_TOLD = f"padding:2px 0 2px 10px;border-left:3px solid {RED}"
 
 
 def _sign(row: Row) -> str:

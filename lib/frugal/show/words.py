@@ -26,8 +26,9 @@ def in_words(value: Any) -> str:
     if isinstance(value, Tensor):
         return _tensor(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (f"{field.name}={in_words(getattr(value, field.name, None))}" for field in dataclasses.fields(value))
-        return f"{type(value).__name__}({', '.join(fields)})"
+        fields = [(field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value) if field.repr]
+        told = (f"{name}={in_words(each)}" for name, each in fields if not _is_usual(value, name, each))
+        return f"{type(value).__name__}({', '.join(told)})"
     if type(value) is tuple:
         return f"({', '.join(map(in_words, value))}{',' if len(value) == 1 else ''})"
     if type(value) is list:
@@ -74,10 +75,17 @@ def count(many: int, noun: str) -> str:
     return f"{many} {noun}" if many == 1 else f"{many} {noun}s"
 
 
+def _is_usual(value: Any, name: str, each: Any) -> bool:
+    """Whether a field of a dataclass holds its default, which need not be said; tensors are never usual."""
+    field = next(field for field in dataclasses.fields(value) if field.name == name)
+    usual = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return type(usual) is type(each) and not isinstance(each, Tensor) and repr(usual) == repr(each)
+
+
 def _tensor(x: Tensor) -> str:
     dtype = str(x.dtype).removeprefix("torch.")
     if x.ndim == 0 and x.device.type != "meta":
-        return f"{dtype} {number(x.item())}"
+        return number(x.item())
     if x.ndim == 1 and 0 < x.numel() <= SHOWN and x.layout == torch.strided and x.device.type != "meta":
         return f"{dtype} [{', '.join(number(each) for each in x.tolist())}]"
     return f"a tensor {describe(x.detach())}"
