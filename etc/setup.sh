@@ -37,8 +37,9 @@ make_venv() {
 pinned() { awk -v name="$1==" 'index($0, name) == 1 {on = 1} on {print} on && !/\\$/ {exit}' constraints.txt; }
 
 install_packages() {
-  local venv=$1 quiet=() start=$SECONDS one
+  local venv=$1 quiet=() start=$SECONDS one log=build/packages.log
   [ -t 1 ] || quiet=(-q)
+  mkdir -p build
   say "installing $(grep -c == constraints.txt) pinned packages (some gigabytes the first time)"
   one=$(mktemp)
   pinned uv > "$one"
@@ -47,8 +48,12 @@ install_packages() {
     VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install "${quiet[@]}" --no-config --require-hashes -r constraints.txt; then
     :
   elif say "uv could not install them; trying pip, which is slower" &&
-    "$venv/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --require-hashes -r constraints.txt; then
+    "$venv/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check --require-hashes -r constraints.txt 2>&1 |
+    tee "$log"; then
     :
+  elif grep -qi 'do not match the hashes' "$log"; then
+    fail "a package is not the file that constraints.txt was made with (see above), so nothing more is installed." \
+      "Try again on another network; if it stays so, report it."
   else
     say "the pinned files do not serve this machine ($("$venv/bin/python" -V), $(uname -sm));" \
       "installing what the bounds of pyproject.toml allow instead, without hashes"

@@ -15,7 +15,7 @@ has_command() { [ -f "lib/frugal/cli/$1.py" ]; }
 notebooks() { find course solutions -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' 2>/dev/null | sort; }
 
 step_style() { ruff check . && ruff format --check .; }
-step_floors() { lint-imports; }
+step_floors() { lint-imports --no-logo; }
 step_types() { mypy; }
 step_unit() { pytest -q -n "$JOBS" --dist loadscope --doctest-modules tests lib/frugal; }
 
