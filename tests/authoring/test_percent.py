@@ -44,6 +44,7 @@ def test_reading_a_source_twice_gives_the_same_cells(tiny):
         ('# %% id="a\n1\n', "cannot read", 'name="value"'),
         ('# %% [raw] id="a"\nx\n', r"\[raw\]", "markdown"),
         ('# %% id="a"\n\n# %% id="b"\n1\n', r"source:1.*empty plain cell", "take it out"),
+        ('# %% [markdown] id="a"\n# x\nx = 1\n', r"source:3: found 'x = 1' in a markdown cell", "begins with #"),
         ("x = 1\n", "no cell", "# %%"),
         ('import torch\n# %% id="a"\n1\n', "text before the first cell: 'import torch'", "begin with # %%"),
         ('# %% id="a"\nx = """\n# %% id="b"\n"""\n', "2 lines begin with # %% but jupytext sees 1", "inside a string"),

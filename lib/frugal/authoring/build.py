@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def build(cells: Iterable[Cell]) -> NotebookNode:
     notebook = new_notebook(cells=[_node(cell) for cell in cells], metadata=standard_metadata())
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
+    return notebook
+
+
+def read_notebook(path: Path) -> NotebookNode | None:
+    """Read a notebook that anything may have happened to; None where it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        for cell in notebook.cells:
+            _ = cell.cell_type, cell.source, cell.metadata.get("tags")
+    except Exception:  # nbformat raises what it happens to meet
+        return None
     return notebook
 
 

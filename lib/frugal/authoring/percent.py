@@ -132,14 +132,17 @@ def _split(text: str, headers: list[_Header], name: str) -> list[str]:
         )
     ends = [header.line - 1 for header in headers[1:]] + [len(lines)]
     return [
-        _words(lines[header.line : end]) if header.kind == "markdown" else cell.source.strip("\n")
+        _words(lines, header.line, end, name) if header.kind == "markdown" else cell.source.strip("\n")
         for header, end, cell in zip(headers, ends, cells, strict=True)
     ]
 
 
-def _words(lines: list[str]) -> str:
+def _words(lines: list[str], start: int, end: int, name: str) -> str:
     """Take the comment signs away. jupytext takes two from every line where a short file opens with a heading."""
-    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).strip("\n")
+    for number, line in enumerate(lines[start:end], start + 1):
+        if line.strip() and not line.startswith("#"):
+            raise SourceError(f"{name}:{number}: found {line!r} in a markdown cell; every line of it begins with #")
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[start:end]).strip("\n")
 
 
 def _cell(header: _Header, source: str, name: str) -> Cell:

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from frugal.authoring.build import build_file, to_text
+from frugal.authoring.build import build_file, read_notebook, to_text
 from frugal.authoring.depends import library_digest
 from frugal.authoring.execute import SIZE_LIMIT, execute, is_current, problems
 from frugal.authoring.stage import release_files
@@ -97,7 +97,7 @@ def why_outdated(job: Job, built: NotebookNode) -> str:
     """Return why the saved notebook is not the built one with outputs, or "" where it is."""
     if not job.notebook.is_file():
         return "was never built"
-    saved = _read(job.notebook)
+    saved = read_notebook(job.notebook)
     if saved is None:
         return "is not a notebook"
     if not is_current(saved, built):
@@ -110,13 +110,6 @@ def why_outdated(job: Job, built: NotebookNode) -> str:
     if job.notebook.stat().st_size > SIZE_LIMIT:
         return f"is larger than {SIZE_LIMIT // 1024} KB"
     return ""
-
-
-def _read(path: Path) -> NotebookNode | None:
-    try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, KeyError, nbformat.ValidationError):
-        return None
 
 
 def _first_difference(saved: NotebookNode, built: NotebookNode) -> str:

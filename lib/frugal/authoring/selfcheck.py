@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from frugal.authoring.build import standard_metadata
+from frugal.authoring.build import read_notebook, standard_metadata
 from frugal.authoring.execute import kernel_environment, private_sockets
 from frugal.core.errors import CourseFileMissing, SourceError
 
@@ -62,16 +61,9 @@ def read_student(path: Path) -> NotebookNode:
     """Read a notebook that anything may have happened to."""
     if not path.is_file():
         raise CourseFileMissing(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            notebook = nbformat.from_dict(nbformat.reads(path.read_text(encoding="utf-8"), as_version=4))
-        for cell in notebook.cells:
-            _ = cell.cell_type, cell.source, cell.metadata.get("nbgrader")
-    except Exception:  # nbformat raises what it happens to meet
-        raise SourceError(
-            f"{path.name} is not a readable notebook; fetch the lab again and copy your answers into it"
-        ) from None
+    notebook = read_notebook(path)
+    if notebook is None:
+        raise SourceError(f"{path.name} is not a readable notebook; fetch the lab again and copy your answers into it")
     return notebook
 
 

@@ -106,21 +106,22 @@ class Trial:
         return call
 
     def _together(self, calls: list[tuple[Callable[[], list[dict]], dict]], limit_s: float) -> Iterator[dict]:
-        """Fork a process for each call, a few at a time, and yield its records; kill it at the deadline."""
-        waiting = list(reversed(calls))
-        running: dict[Any, tuple[BaseProcess, dict, float]] = {}
+        """Fork a process for each call, a few at a time, kill it at the deadline, and yield the records in order."""
+        waiting = list(reversed(range(len(calls))))
+        running: dict[Any, tuple[BaseProcess, int, float]] = {}
+        found: list[list[dict]] = [[] for _ in calls]
         while waiting or running:
             while waiting and len(running) < self.workers:
-                call, about = waiting.pop()
-                reader, process = _fork(call)
-                running[reader] = (process, about, time.monotonic() + limit_s)
+                number = waiting.pop()
+                reader, process = _fork(calls[number][0])
+                running[reader] = (process, number, time.monotonic() + limit_s)
             patience = min(deadline for _, _, deadline in running.values()) - time.monotonic()
             ready = wait(list(running), max(0.0, patience))
             late = [reader for reader, (_, _, deadline) in running.items() if time.monotonic() > deadline]
             for done in {*ready, *late}:
-                process, about, _ = running.pop(done)
-                for record in _records(done, process, limit_s):
-                    yield {**about, **record}
+                process, number, _ = running.pop(done)
+                found[number] = [{**calls[number][1], **record} for record in _records(done, process, limit_s)]
+        yield from (record for records in found for record in records)
 
 
 def put_in_place(answer: dict, names: dict[str, Any]) -> None:

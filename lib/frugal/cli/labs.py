@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import shlex
-import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-import frugal
 from frugal.core.errors import CourseFileMissing
 
 if TYPE_CHECKING:
@@ -111,16 +103,17 @@ def stage_labs(lab: str | None, out: Path | None) -> None:
 @click.option("-j", "--jobs", default=2, show_default=True, help="Answers tried at the same time.")
 def verify_labs(lab: str | None, json_file: Path | None, jobs: int) -> None:
     """Try every catalogued answer: each wrong one must lose its points, each right one must keep them."""
-    from frugal.authoring.tree import Tree, write_whole
+    from frugal.authoring.tree import Tree
     from frugal.authoring.verify import verify
+    from frugal.measure.record import save
 
     tree = Tree.find()
     reports = []
     for name in _chosen(tree, lab):
         reports.append(verify(tree, name, workers=jobs))
         click.echo("\n".join(_table(reports[-1])))
-    if json_file:
-        write_whole(json_file, json.dumps(_record(reports), indent=2, ensure_ascii=False) + "\n")
+    if json_file and reports:
+        save(_record(reports), json_file)
     if not all(report.fair for report in reports):
         raise SystemExit(1)
 
@@ -144,6 +137,8 @@ def _table(report: Report) -> list[str]:
 
 def _record(reports: list[Report]) -> dict:
     """Build what ``--json`` writes."""
+    from frugal.measure.record import record
+
     rows = [
         {
             "lab": report.lab,
@@ -163,14 +158,9 @@ def _record(reports: list[Report]) -> dict:
         "right_passed": sum(row["right_passed"] for row in rows),
         "problems": [f"{report.lab}: {problem}" for report in reports for problem in report.problems],
     }
-    return {
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {"frugal": frugal.__version__, "python": platform.python_version(), "torch": version("torch")},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "frugal", *sys.argv[1:]]),
-        "rows": rows,
-        "summary": summary,
-    }
+    return record(
+        rows, summary, command=" ".join(["python -m frugal labs verify", *(report.lab for report in reports)])
+    )
 
 
 @click.command()
