@@ -164,11 +164,11 @@ def draw(
     *,
     seed: int = 0,
     split: str = "train",
-    noise: float = 0.12,
-    clutter: int = 3,
-    occlusion: float = 0.4,
-    contrast: float = 0.35,
-    texture: float = 0.12,
+    noise: float = 0.15,
+    clutter: int = 4,
+    occlusion: float = 0.5,
+    contrast: float = 0.25,
+    texture: float = 0.15,
 ) -> DrawnImages:
     """Draw ``count`` pictures; the same arguments give the same pictures, and fewer pictures are the beginning of more.
 
