@@ -157,7 +157,7 @@ def test_every_control_has_a_label_and_the_picture_has_words():
 
 
 def test_jupyterlab_leaves_the_arrow_keys_to_the_slider():
-    assert Page(saved(steps, bits=[2, 3])).all("figure")[0]["data-lm-suppress-shortcuts"] == "true"
+    assert Page(saved(steps, bits=[2, 3])).all("input")[0]["data-lm-suppress-shortcuts"] == "true"
 
 
 def test_the_page_asks_nothing_of_the_network():

@@ -52,16 +52,14 @@ def flipbook(frames: Sequence[str], controls: Sequence[Control], label: str, cap
     here = ", ".join(f"{each.name} = {each.choices[each.start]}" for each in controls)
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
-        '<figure class="frugal-explore" style="margin:0" data-lm-suppress-shortcuts="true" '
-        f'oninput="{html.escape(_TURN)}">'
+        f'<figure class="frugal-explore" style="margin:0" oninput="{html.escape(_TURN)}">'
         f"{''.join(map(_slider, controls))}"
         f'<img src="{_data_uri(frames[start])}" alt="{html.escape(f"{label}; {here}")}" style="max-width:100%">'
         f'{below}<script type="application/json">{script}</script></figure>'
     )
 
 
-# The sliders' positions number a frame; its lines make the picture. Without data-lm-suppress-shortcuts JupyterLab
-# takes the arrow keys away from a slider.
+# The sliders' positions number a frame; its lines make the picture.
 _TURN = (
     "const d=JSON.parse(this.querySelector('script').textContent),s=[];let k=0;"
     "this.querySelectorAll('input').forEach((e,i)=>{const w=d.choices[i][e.value];k=k*d.choices[i].length+ +e.value;"
@@ -72,12 +70,13 @@ _TURN = (
 
 
 def _slider(control: Control) -> str:
+    """One labelled slider; without data-lm-suppress-shortcuts JupyterLab keeps the arrow keys for itself."""
     name, here = html.escape(control.name), html.escape(control.choices[control.start])
     return (
         '<label style="display:flex;align-items:center;gap:8px">'
         f'<span style="min-width:90px">{name}</span>'
         f'<input type="range" name="{name}" min="0" max="{len(control.choices) - 1}" value="{control.start}" '
-        f'aria-valuetext="{here}" style="width:260px"><output>{here}</output></label>'
+        f'aria-valuetext="{here}" data-lm-suppress-shortcuts="true" style="width:260px"><output>{here}</output></label>'
     )
 
 
