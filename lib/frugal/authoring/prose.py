@@ -57,7 +57,9 @@ class Unsupported:
 
 def count_words(notebook: NotebookNode) -> int:
     """Count the words of the markdown cells; formulas and code blocks are not words."""
-    return sum(len(_plain(cell.source).split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    return sum(
+        len(re.findall(r"\w[\w'’-]*", _plain(cell.source))) for cell in notebook.cells if cell.cell_type == "markdown"
+    )
 
 
 def unsupported_numbers(notebook: NotebookNode, measured: Iterable[float] = ()) -> list[Unsupported]:
