@@ -71,8 +71,9 @@ def test_the_histogram_counts_every_value_and_names_what_is_clipped(ax):
     plots.histogram_with_grid(X, Q3, ax)
     counts = ax.patches[0].get_data().values
     assert counts.sum() == len(X)
-    outside = ((Q3.low > X) | (Q3.high < X)).float().mean().item()
-    assert ax.get_title(loc="left") + ax.get_title() == f"{outside:.2%} of the values lie outside the range"
+    error = (dequantize(quantize(X, Q3), Q3) - X).abs()
+    clipped = (error > Q3.scale / 2 + 1e-6).float().mean().item()
+    assert ax.get_title(loc="left") + ax.get_title() == f"{clipped:.2%} of the values are clipped"
     assert len(ax.lines[0].get_xdata()[::3]) == 8
 
 
@@ -119,6 +120,11 @@ def test_pictures_of_one_scale_refuse_several(ax):
 def test_a_weight_needs_channels(ax):
     with pytest.raises(ValueError, match="needs a weight"):
         plots.channel_ranges(X, ax)
+
+
+def test_parameters_that_cover_a_tensor_clip_none_of_it(ax):
+    plots.histogram_with_grid(X, choose_qparams(X, 3), ax)
+    assert ax.get_title(loc="left") + ax.get_title() == "0.00% of the values are clipped"
 
 
 def test_nothing_is_shaded_where_nothing_is_clipped(ax):

@@ -71,10 +71,11 @@ def histogram_with_grid(x: Tensor, qparams: QParams, ax: Axes | None = None, *, 
     codes = torch.arange(qparams.quant_min, qparams.quant_max + 1)
     levels = (codes - qparams.zero_point) * qparams.scale
     _shade_clipped(qparams, x.min().item(), x.max().item(), ax)
-    clipped = ((x < qparams.low) | (x > qparams.high)).float().mean().item()
+    low, high = _rounded_range(qparams)
+    clipped = ((x < low) | (x > high)).float().mean().item()
     parts_of_axes = ax.get_xaxis_transform()  # for y; x stays real
     ax.plot(*_marks(levels, 0, 0.06), color=BLUE, lw=1, transform=parts_of_axes, label=f"{len(codes)} levels")
-    ax.set(xlabel="x (real)", ylabel="values per bin", title=f"{clipped:.2%} of the values lie outside the range")
+    ax.set(xlabel="x (real)", ylabel="values per bin", title=f"{clipped:.2%} of the values are clipped")
     ax.legend(loc="upper right")
     return ax
 
@@ -182,10 +183,17 @@ def _check_per_tensor(qparams: QParams, name: str) -> None:
         raise ValueError(f"{name} draws one scale, got {qparams.scale.numel()}; choose one channel, or PerTensor()")
 
 
+def _rounded_range(qparams: QParams) -> tuple[float, float]:
+    """The reals that are off by half a step at most: to the outermost codes and half a step past them."""
+    half = qparams.scale.item() / 2
+    return qparams.low.item() - half, qparams.high.item() + half
+
+
 def _shade_clipped(qparams: QParams, low: float, high: float, ax: Axes) -> None:
-    """Mark the reals beyond the range of the codes."""
+    """Mark the reals that are clipped: their error exceeds half a step, and grows with them."""
     label = "clipped"
-    for start, end in ((low, qparams.low.item()), (qparams.high.item(), high)):
+    first, last = _rounded_range(qparams)
+    for start, end in ((low, first), (last, high)):
         if start < end:
             ax.axvspan(start, end, color=PLUM, alpha=0.12, lw=0, label=label)
             label = "_"  # one entry in the legend is enough
