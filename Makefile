@@ -66,7 +66,7 @@ lock: setup  ## pin the packages again, within the bounds of pyproject.toml; ARG
 	@etc/setup.sh lock $(VENV) $(ARGS)
 
 clean:  ## remove what was built; the notebooks stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
 	rm -f lib/frugal/kernels/libfrugal_native.*
 	find etc/native -mindepth 1 ! -name CMakeLists.txt -delete
 	find lib tests course labs solutions benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
