@@ -130,5 +130,6 @@ def test_names_of_wrong_answers_are_computed_again_only_when_the_catalogue_chang
     assert whats(publish.check(tiny.tree, [publish.lab_job(tiny.tree, LAB)])) == ["unchanged"]
     wrong = tiny.tree.wrong(LAB, "clip")
     wrong.write_text(wrong.read_text() + "\n")
+    assert not publish.knows_catalogue(tiny.tree, LAB)
     publish.update_misconceptions(tiny.tree, LAB, recognise)
     assert len(calls) == 2

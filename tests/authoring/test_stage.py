@@ -24,6 +24,13 @@ def test_the_stage_holds_the_built_lab_and_the_listed_files_alone(tiny, tmp_path
     assert found == [f"{LAB}.ipynb", "misconceptions.json", "pictures/map.txt"]
 
 
+def test_a_picture_among_the_published_files_keeps_its_bytes(tiny):
+    picture = b"\x89PNG\r\n\x1a\n\xff\x00"
+    tiny.write(f"solutions/assets/{LAB}/map.png", "").write_bytes(picture)
+    update_release(tiny.tree, LAB)
+    assert (tiny.tree.release(LAB).parent / "map.png").read_bytes() == picture
+
+
 def test_what_an_earlier_stage_left_goes(tiny, tmp_path):
     folder = stage(tiny.tree, LAB, tmp_path / "stage")
     (folder / "old.py").write_text("answers = 1")
@@ -43,14 +50,15 @@ def test_two_releases_are_the_same_bytes(tiny):
     assert release_files(tiny.tree, LAB) == release_files(tiny.tree, LAB)
 
 
-def test_a_rebuild_changes_nothing_and_takes_out_what_does_not_belong(tiny):
+def test_a_rebuild_changes_nothing_and_what_does_not_belong_is_told(tiny):
     assert update_release(tiny.tree, LAB) == [f"{LAB}.ipynb"]
     assert update_release(tiny.tree, LAB) == []
+    tiny.write(f"labs/{LAB}/.ipynb_checkpoints/copy.ipynb", "{}")
     assert list(check_release(tiny.tree, LAB)) == []
-    stray = tiny.write(f"labs/{LAB}/notes.md", "answers")
-    assert list(check_release(tiny.tree, LAB)) == [f"labs/{LAB}/notes.md does not belong to the release"]
-    assert update_release(tiny.tree, LAB) == ["notes.md"]
-    assert not stray.exists()
+    mine = tiny.write(f"labs/{LAB}/notes.md", "what I tried")
+    assert list(check_release(tiny.tree, LAB)) == [f"labs/{LAB}/notes.md does not belong to the release; take it out"]
+    update_release(tiny.tree, LAB)
+    assert mine.exists(), "a file that somebody else made is never deleted"
 
 
 def test_an_edited_release_is_told(tiny):

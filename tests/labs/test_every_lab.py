@@ -13,7 +13,7 @@ from frugal.authoring.catalogue import read_catalogue
 from frugal.authoring.execute import problems
 from frugal.authoring.percent import BEGIN_SOLUTION, END_SOLUTION, Cell, read_source
 from frugal.authoring.prose import count_words
-from frugal.authoring.publish import check, check_release, lab_job
+from frugal.authoring.publish import check, check_release, knows_catalogue, lab_job
 from frugal.authoring.stage import MARKERS
 from frugal.authoring.tree import Tree
 from frugal.authoring.verify import LEAST_RIGHT, LEAST_WRONG, lab_problems
@@ -91,6 +91,7 @@ def test_a_rebuild_changes_nothing(lab):
     (outcome,) = check(TREE, [lab_job(TREE, lab)])
     assert outcome.ok, f"{outcome.what}: {outcome.detail}; run `make labs`"
     assert list(check_release(TREE, lab)) == [], "run `make labs`"
+    assert knows_catalogue(TREE, lab), "a wrong answer changed; run `make labs`"
 
 
 @every_lab

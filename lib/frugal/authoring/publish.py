@@ -145,32 +145,33 @@ def catalogue_digest(tree: Tree, lab: str) -> str:
     return digest.hexdigest()
 
 
+def knows_catalogue(tree: Tree, lab: str) -> bool:
+    """Tell whether the saved names of wrong answers were made from today's catalogue."""
+    solved = read_notebook(tree.solved(lab)) if tree.solved(lab).is_file() else None
+    saved = solved.metadata.get("frugal", {}).get("catalogue_sha256") if solved else None
+    return tree.misconceptions(lab).is_file() and saved == catalogue_digest(tree, lab)
+
+
 def update_misconceptions(tree: Tree, lab: str, recognise: Callable[[], dict], *, force: bool = False) -> bool:
     """Write the digests by which a visible check names a wrong answer, where source or catalogue changed.
 
     The digests of float outputs may differ between processors, so an unchanged catalogue keeps its file.
     """
-    solved = nbformat.read(tree.solved(lab), as_version=4)
-    current = catalogue_digest(tree, lab)
-    if not force and tree.misconceptions(lab).is_file() and solved.metadata.frugal.get("catalogue_sha256") == current:
+    if not force and knows_catalogue(tree, lab):
         return False
     text = json.dumps(recognise(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     changed = write_whole(tree.misconceptions(lab), text)
-    solved.metadata["frugal"]["catalogue_sha256"] = current
+    solved = nbformat.read(tree.solved(lab), as_version=4)
+    solved.metadata["frugal"]["catalogue_sha256"] = catalogue_digest(tree, lab)
     write_whole(tree.solved(lab), to_text(solved))
     return changed
 
 
 def update_release(tree: Tree, lab: str) -> list[str]:
-    """Write ``labs/<lab>`` and return the names of files that changed or went."""
-    folder, files = tree.release(lab).parent, release_files(tree, lab)
-    changed = [name for name, content in files.items() if write_whole(folder / name, content.decode("utf-8"))]
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files:
-            path.unlink()
-            changed.append(name)
-    return changed
+    """Write ``labs/<lab>`` and return the names of files that changed; what else lies there is left alone."""
+    folder = tree.release(lab).parent
+    files = release_files(tree, lab)
+    return [name for name, content in files.items() if write_whole(folder / name, content)]
 
 
 def check_release(tree: Tree, lab: str) -> Iterator[str]:
@@ -183,8 +184,9 @@ def check_release(tree: Tree, lab: str) -> Iterator[str]:
         elif path.read_bytes() != content:
             yield f"{tree.relative(path)} differs from a rebuild"
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.relative_to(folder).as_posix() not in files:
-            yield f"{tree.relative(path)} does not belong to the release"
+        name = path.relative_to(folder)
+        if path.is_file() and name.as_posix() not in files and not any(part.startswith(".") for part in name.parts):
+            yield f"{tree.relative(path)} does not belong to the release; take it out"
 
 
 def clear_stage(folder: Path) -> None:

@@ -76,18 +76,19 @@ class Tree:
             return path.as_posix()
 
 
-def write_whole(path: Path, text: str) -> bool:
-    """Write ``text`` so that a reader sees the old file or the new one, never half of it.
+def write_whole(path: Path, content: str | bytes) -> bool:
+    """Write ``content`` so that a reader sees the old file or the new one, never half of it.
 
     Returns:
         Whether the file changed.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

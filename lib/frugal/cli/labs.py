@@ -54,7 +54,7 @@ def build(lab: str | None, check: bool, force: bool, jobs: int) -> None:
         failed += bool(problems)
         click.echo(f"{name}: " + ("; ".join(problems) if problems else "up to date" if check else "built"))
     if failed:
-        advice = "run `make labs`" if check else "its release was not written"
+        advice = "run `make labs`" if check else "see above"
         raise click.ClickException(f"{failed} lab(s) with problems: {advice}")
 
 
@@ -69,7 +69,7 @@ def _build(tree: Tree, lab: str, force: bool, jobs: int) -> list[str]:
     for changed in publish.update_release(tree, lab):
         click.echo(f"changed      labs/{lab}/{changed}")
     stage.stage(tree, lab, tree.root / "grading" / "source")
-    return []
+    return list(publish.check_release(tree, lab))
 
 
 def _check(tree: Tree, lab: str) -> list[str]:
@@ -77,6 +77,8 @@ def _check(tree: Tree, lab: str) -> list[str]:
 
     outcome = next(publish.check(tree, [publish.lab_job(tree, lab)]))
     problems = [] if outcome.ok else [f"solutions/{lab}.ipynb {outcome.detail}"]
+    if not publish.knows_catalogue(tree, lab):
+        problems.append(f"labs/{lab}/misconceptions.json was not made from today's solutions/wrong/{lab}")
     return problems + list(publish.check_release(tree, lab))
 
 
