@@ -21,6 +21,11 @@ def test_the_command_names_no_folder_of_this_machine(monkeypatch, tmp_path):
     assert record([{"a": 1}], {})["command"] == "python benchmarks/ptq.py --json out.json"
 
 
+def test_a_module_is_recorded_as_it_is_typed(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "frugal" / "__main__.py"), "coverage"])
+    assert record([{"a": 1}], {})["command"] == "python -m frugal coverage"
+
+
 def test_nothing_measured_is_refused():
     with pytest.raises(ValueError, match="nothing was measured"):
         record([], {})

@@ -65,10 +65,16 @@ def save(result: Mapping[str, Any], file: str | Path) -> None:
 
 
 def _command_line() -> str:
-    words = list(sys.argv)
-    script = Path(words[0])
-    words[0] = f"{script.parent.name}/{script.name}" if script.parent.name == "benchmarks" else script.name
-    return " ".join(["python", *(Path(word).name if word.startswith("/") else word for word in words)])
+    """Return what was typed, with ``python -m frugal`` spelled out and without the folders of this machine."""
+    script, *words = sys.argv
+    name = Path(script).name
+    if name == "__main__.py":
+        spelled = f"-m {Path(script).parent.name}"
+    elif Path(script).parent.name == "benchmarks":
+        spelled = f"benchmarks/{name}"
+    else:
+        spelled = name
+    return " ".join(["python", spelled, *(Path(word).name if word.startswith("/") else word for word in words)])
 
 
 def _processor() -> str:
