@@ -184,8 +184,8 @@ def check_release(tree: Tree, lab: str) -> Iterator[str]:
         elif path.read_bytes() != content:
             yield f"{tree.relative(path)} differs from a rebuild"
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and name.as_posix() not in files and not any(part.startswith(".") for part in name.parts):
+        below = path.relative_to(folder)
+        if path.is_file() and below.as_posix() not in files and not any(part.startswith(".") for part in below.parts):
             yield f"{tree.relative(path)} does not belong to the release; take it out"
 
 
