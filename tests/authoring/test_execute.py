@@ -67,13 +67,13 @@ def test_outputs_that_cannot_be_kept_are_refused_each_with_its_cell(tmp_path):
 @pytest.mark.parametrize(
     "code, told",
     [
-        ("1 / 0", "a cell failed.*ZeroDivisionError"),
+        ("x = 0\n1 / x", "cell cell-0 failed: ZeroDivisionError: division by zero\n    in the line: 1 / x"),
         ("import os\nos._exit(1)", "kernel died"),
         ("print('x' * 400_000)", "KB with outputs, the limit is 300 KB"),
     ],
 )
 def test_a_notebook_that_cannot_be_saved_is_refused(tmp_path, code, told):
-    with pytest.raises(SourceError, match=f"(?s){told}"):
+    with pytest.raises(SourceError, match=told):
         run(tmp_path, code)
 
 

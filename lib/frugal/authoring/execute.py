@@ -63,7 +63,7 @@ def execute(notebook: NotebookNode, folder: Path, *, name: str = "notebook", bud
     try:
         _run(running, folder, int(2 * budget_s))
     except CellExecutionError as error:
-        raise SourceError(f"{name}: a cell failed\n{_ANSI.sub('', str(error)).strip()}") from None
+        raise SourceError(f"{name}: {_told(running, error)}") from None
     except CellTimeoutError as error:
         raise SourceError(
             f"{name}: a cell ran past {2 * budget_s:.0f} s, twice the notebook's budget: {error}"
@@ -94,6 +94,14 @@ def kernel_environment() -> dict[str, str]:
     threads = {key: str(THREADS) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     fixed = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline", "NO_COLOR": "1"}
     return {**environment, **threads, **fixed, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _told(notebook: NotebookNode, error: CellExecutionError) -> str:
+    """Name the failed cell, its error, and the line of the cell that led to it."""
+    failed = [cell for cell in notebook.cells if any(each.output_type == "error" for each in cell.get("outputs", []))]
+    arrows = re.findall(r"^-+> *\d+ (.*)$", _ANSI.sub("", error.traceback), flags=re.MULTILINE)
+    line = f"\n    in the line: {arrows[0].strip()}" if arrows else ""
+    return f"cell {failed[-1].id if failed else '?'} failed: {error.ename}: {error.evalue}{line}"
 
 
 def private_sockets(client: NotebookClient, folder: str) -> None:
