@@ -24,7 +24,7 @@ step_notebook-tests() {
   local books; books=$(notebooks)
   [ -n "$books" ] || { nothing "no notebooks in course/ or solutions/"; return; }
   # shellcheck disable=SC2086
-  pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
+  env -u FRUGAL_DATA pytest -q -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
     -n "$JOBS" --dist loadscope $books
 }
 
