@@ -180,8 +180,8 @@ def quantize(x: Tensor, qparams: QParams) -> Tensor:
     scale = qparams.granularity.spread(qparams.scale, x)
     zero_point = qparams.granularity.spread(qparams.zero_point, x)
     x = x.to(torch.promote_types(x.dtype, scale.dtype))  # half precision cannot hold x / scale
-    q = torch.round(x / scale) + zero_point
-    return q.clamp(qparams.quant_min, qparams.quant_max).to(qparams.dtype)
+    q = (x / scale).round_().add_(zero_point)  # in place: a whole network passes through here
+    return q.clamp_(qparams.quant_min, qparams.quant_max).to(qparams.dtype)
 
 
 def dequantize(q: Tensor, qparams: QParams) -> Tensor:
@@ -202,4 +202,4 @@ def dequantize(q: Tensor, qparams: QParams) -> Tensor:
         raise TypeError(f"q must hold codes of dtype {qparams.dtype}, got {describe(q)}")
     scale = qparams.granularity.spread(qparams.scale, q)
     zero_point = qparams.granularity.spread(qparams.zero_point, q)
-    return (q.to(torch.int32) - zero_point) * scale  # int8 - int8 would wrap: 127 - (-128) needs 9 bits
+    return q.to(scale.dtype).sub_(zero_point).mul_(scale)  # int8 - int8 would wrap: 127 - (-128) needs 9 bits
