@@ -1,5 +1,6 @@
 """Pictures of one scale against many: what each channel of a weight gets from it.
 
+    spread             how unlike the channels are, in one number
     codes_by_channel   how many codes each output channel can use
     two_grids          the weights of one channel between the levels of two grids
     accuracy_by_bits   accuracy against width, one line for each method
@@ -14,11 +15,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frugal.core.check import describe
 from frugal.quant.affine import QParams, choose_qparams
 from frugal.quant.granularity import PerChannel
+from frugal.quant.layers import quantizable_layers, weight_of
 from frugal.show.style import BLUE, GREY, INK, ORANGE, PLUM, TEAL
 
 if TYPE_CHECKING:
@@ -36,6 +38,22 @@ def channel_alphas(weight: Tensor) -> Tensor:
     if weight.ndim < 2 or weight.numel() == 0:
         raise ValueError(f"channels need a weight [out, in, ...], got {describe(weight)}")
     return weight.detach().flatten(1).abs().amax(dim=1)
+
+
+def spread(weight: Tensor) -> float:
+    """Say how unlike the output channels are: the largest of their magnitudes by the smallest; 1 when all are alike.
+
+    >>> spread(torch.tensor([[1.0, -4.0], [0.5, 0.0]]))
+    8.0
+    """
+    alphas = channel_alphas(weight)
+    return (alphas.max() / alphas.min()).item()
+
+
+def spreads(model: nn.Module) -> dict[str, float]:
+    """Return the spread of every convolution and linear layer of a network, by its name."""
+    layers = quantizable_layers(model)
+    return {name: spread(weight_of(layer)) for name, layer in layers.items()}
 
 
 def codes_within(weight: Tensor, num_bits: int) -> Tensor:
@@ -79,7 +97,7 @@ def two_grids(values: Tensor, grids: Mapping[str, QParams], ax: Axes | None = No
     ax = _axes(ax)
     values = values.detach().flatten()
     reach = values.abs().max().item() * WIDER_THAN_CHANNEL or 1.0
-    ax.vlines(values, 0.28, 0.72, color=TEAL, lw=1.8)
+    _marks(ax, values, 0.5, color=TEAL, lw=1.8)
     names = ["weights"]
     for row, (name, qparams) in enumerate(grids.items(), 1):
         if qparams.scale.numel() != 1:
@@ -88,7 +106,7 @@ def two_grids(values: Tensor, grids: Mapping[str, QParams], ax: Axes | None = No
         levels = (codes - qparams.zero_point) * qparams.scale
         levels = levels[levels.abs() <= reach]
         color = (ORANGE, BLUE, PLUM)[(row - 1) % 3]
-        ax.vlines(levels, -row + 0.28, -row + 0.72, color=color, lw=1.8 if len(levels) <= 40 else 0.8)
+        _marks(ax, levels, 0.5 - row, color=color, lw=1.8 if len(levels) <= 40 else 0.8)
         names.append(f"{name}\n{len(levels)} level{'s' * (len(levels) != 1)} here")
     ax.axvline(0, color=GREY, lw=0.6, zorder=0)
     rows = len(names)
@@ -133,14 +151,21 @@ def accuracy_by_bits(
     for level, word in ((original, "float32"), (chance, "guessing")):
         if level is not None:
             ax.axhline(level, color=GREY, lw=1, ls=":", zorder=0)
-            ax.text(
-                0.02, level, word, color=INK, fontsize=8, ha="left", va="bottom", transform=ax.get_yaxis_transform()
-            )
+            beside = ax.get_yaxis_transform()
+            ax.text(0.99, level, word, color=INK, fontsize=8, ha="right", va="bottom", transform=beside)
     ax.set(xlabel="width of weights and activations (bits)", ylabel="accuracy (%)", ylim=(0, 104))
     ax.set_xticks(range(len(widths)), [str(bits) for bits in widths])
     ax.set_xlim(-0.35, len(widths) - 0.65)
-    ax.legend(loc="lower left", fontsize=9)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 0.12), fontsize=9)
     return ax
+
+
+def _marks(ax: Axes, places: Tensor, y: float, *, color: str, lw: float) -> None:
+    """Draw upright marks in one path: a flipbook of hundreds of them stays small."""
+    gap = float("nan")
+    xs = [x for place in places.tolist() for x in (place, place, gap)]
+    ys = [height for _ in places for height in (y - 0.22, y + 0.22, gap)]
+    ax.plot(xs, ys, color=color, lw=lw, solid_capstyle="butt")
 
 
 def _axes(ax: Axes | None) -> Axes:

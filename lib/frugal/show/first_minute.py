@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def contact_sheet(columns: int = 14, ax: Axes | None = None, *, seed: int = 0, split: str = "val") -> Axes:
+def contact_sheet(columns: int = 12, ax: Axes | None = None, *, seed: int = 0, split: str = "val") -> Axes:
     """Draw the first pictures of each class of ``data.drawn``, one row per class."""
-    ax = _axes(ax, (6.4, 6.4 * len(CLASSES) / columns))
+    ax = _axes(ax, (5.6, 5.6 * len(CLASSES) / columns))
     ax.imshow(sheet(columns, seed=seed, split=split).permute(1, 2, 0).numpy(), interpolation="nearest")
     for edge in range(SIZE, SIZE * columns, SIZE):
         ax.axvline(edge - 0.5, color="white", lw=0.8)
@@ -65,7 +65,7 @@ def call_times(times_ms: Sequence[float], warmup: int, ax: Axes | None = None) -
     ax.plot(range(warmup + 1, len(times_ms) + 1), times_ms[warmup:], "o", color=BLUE, ms=3.5, label="counted")
     ax.axhline(middle, color=ORANGE, lw=1.8, label="median of the counted", zorder=0)
     ax.set(xlabel="call", ylabel="time (ms)", ylim=(0, 1.06 * max(times_ms)))
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, fontsize=9)
     ax.spines["bottom"].set_color(GREY)
     return ax
 
