@@ -23,11 +23,13 @@ QUALITY = 80  # of a JPEG, of 100
 
 def png(figure: Figure) -> bytes | None:
     """Return a chart as PNG with a palette, or None for a figure that holds photographs."""
+    from PIL.Image import Dither
+
     picture = _drawn(figure)
     if _has_photographs(picture):
         return None
     page = io.BytesIO()
-    picture.quantize(COLOURS, dither=0).save(page, format="png", optimize=True)
+    picture.quantize(COLOURS, dither=Dither.NONE).save(page, format="png", optimize=True)
     return page.getvalue()
 
 
