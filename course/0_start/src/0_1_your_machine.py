@@ -16,7 +16,8 @@
 # runs, what it finds appears below it, and the next cell is selected. A program in the background, the *kernel*,
 # remembers everything that you ran. So run the cells from top to bottom.
 #
-# All outputs are already here: they were saved when the page was made. Running a cell replaces them by yours.
+# All outputs are already here: they were saved when the page was made. Running a cell replaces them by yours. The
+# second cell below loads what this page needs.
 
 # %% id="first-cell"
 print(f"8 bits can name {2**8} different numbers.")
@@ -231,9 +232,9 @@ plt.show()
 # lecture and of ours in the [errata](../../ERRATA.md).
 #
 # **How a lab works.** Open it, fill in the functions, run the check below each. An exercise that you leave open does
-# not block you: the lab goes on with the library's version. **Validate**, in the toolbar, runs the whole lab as the
-# marker will. Then submit it from the menu *Nbgrader*, *Assignment List*; on your own, `python -m frugal check
-# labs/lab_4_1_affine/lab_4_1_affine.ipynb` does the same in a terminal.
+# not block you: the lab goes on with the library's version. **Validate**, in the toolbar, runs the whole lab from top
+# to bottom and shows which visible checks fail. Submit it from the menu *Nbgrader*, *Assignment List*. Outside
+# JupyterLab, `python -m frugal check labs/lab_4_1_affine/lab_4_1_affine.ipynb` runs the same checks in a terminal.
 #
 # **How it is marked.** The checks that you see teach. Others, which you do not see, decide: they try values where
 # mistakes hide. Both give points, exercise by exercise; the lab says how many.

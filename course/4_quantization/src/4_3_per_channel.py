@@ -130,7 +130,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9.2, 3.0))
 plots.channel_ranges(first, axes[0]).set_title("residual network, first convolution")
 plots.channel_ranges(depthwise, axes[1]).set_title("MobileNet, a depthwise convolution")
 for ax in axes:
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", fontsize=8)
 plt.show()
 
 # %% [markdown] id="question-codes"
