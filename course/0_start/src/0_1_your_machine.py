@@ -29,13 +29,12 @@ import time
 import matplotlib.pyplot as plt
 import torch
 
-from frugal.show import first_minute, plots, still, style
+from frugal.show import first_minute, plots, style
 from frugal.show.check import case, check
 from frugal.show.explore import Explore
 from frugal.show.predict import predict, reveal
 
 style.use()
-still.use()
 
 # %% [markdown] id="question-predict"
 # ## What do you expect?

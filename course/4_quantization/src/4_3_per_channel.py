@@ -24,12 +24,11 @@ from torch import nn
 
 from frugal.quant.affine import choose_qparams, dequantize, quantize
 from frugal.quant.granularity import PerChannel, PerGroup, PerTensor
-from frugal.show import channels, plots, still, style
+from frugal.show import channels, plots, style
 from frugal.show.explore import Explore
 from frugal.show.predict import predict, reveal
 
 style.use()
-still.use()
 
 # %% [markdown] id="question-one-scale"
 # ## What does one scale do to a small channel?

@@ -3,7 +3,7 @@
     chart, 1024 × 386 pixels          68 kB as matplotlib writes it    18 kB with a palette
     contact sheet, 628 × 470 pixels   more than 400 kB                 109 kB as JPEG
 
-``use()`` once at the top of a notebook; outside a notebook it changes nothing.
+``style.use()`` calls ``use()``; outside a notebook it changes nothing.
 """
 
 from __future__ import annotations

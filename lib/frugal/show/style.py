@@ -57,7 +57,10 @@ def rc() -> dict[str, Any]:
 
 
 def use() -> None:
-    """Give every picture of this notebook the course's look."""
+    """Give every picture of this notebook the course's look, and save it small (``show.still``)."""
     import matplotlib
 
+    from frugal.show import still
+
     matplotlib.rcParams.update(rc())
+    still.use()
