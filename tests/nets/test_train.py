@@ -75,12 +75,24 @@ def test_frozen_parameters_stay():
     assert torch.equal(model[0].weight, before)
 
 
-def test_biases_and_batch_norm_do_not_decay():
-    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    model[1].weight.data.fill_(2.0)
-    x = torch.zeros(8, 2)  # every output is the bias: batch norm gives 0, and gamma has no gradient but rounding
-    fit(model, x, torch.zeros(8, dtype=torch.long), epochs=5, lr=0.1, batch_size=8, weight_decay=0.5)
-    assert (model[1].weight - 2.0).abs().max() < 1e-4  # five decaying steps would take off more than a tenth
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_weight_decay_shrinks_every_parameter_that_has_no_gradient(optimizer):
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.gamma, self.matrix = (nn.Parameter(torch.ones(n)) for n in (1, 3, (2, 2)))
+
+        def forward(self, x):
+            return x * self.used + 0 * self.gamma.sum() + 0 * self.matrix.sum()
+
+    model, lr, decay = Unused(), 0.1, 0.5
+    fit(model, torch.zeros(8, 3), torch.zeros(8, dtype=torch.long), epochs=1, lr=lr, batch_size=8,
+        optimizer=optimizer, schedule="cosine", weight_decay=decay)  # fmt: skip
+    momentum = 1.9 if optimizer == "sgd" else 1.0  # Nesterov's first step
+    shrunk = 1 - lr * decay * momentum
+    rounding = 4 * torch.finfo(torch.float32).eps
+    for parameter in (model.gamma, model.matrix):
+        assert (parameter - shrunk).abs().max() <= rounding
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])

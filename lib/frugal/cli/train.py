@@ -33,15 +33,15 @@ class Recipe:
     images: int
     epochs: int
     lr: float
+    weight_decay: float
     batch_size: int = 128
-    weight_decay: float = 5e-4
     optimizer: str = "sgd"
     schedule: str = "one-cycle"
 
 
 RECIPES: dict[str, Recipe] = {
-    "resnet8_drawn": Recipe(images=40_000, epochs=10, lr=0.1),
-    "mobilenet_drawn": Recipe(images=40_000, epochs=6, lr=0.1),
+    "resnet8_drawn": Recipe(images=40_000, epochs=8, lr=0.1, weight_decay=1e-3),
+    "mobilenet_drawn": Recipe(images=40_000, epochs=6, lr=0.1, weight_decay=5e-4),
 }
 
 

@@ -46,7 +46,7 @@ def fit(
         seed: of the shuffling; it touches no global random state.
         optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
         schedule: "cosine" falls from ``lr`` to 0; "one-cycle" rises over the first fifth of the steps, then falls.
-        weight_decay: on weights of two dimensions or more; biases and batch norm have none.
+        weight_decay: on every parameter, batch norm's included, as He et al. have it.
         label_smoothing: 0 to 1.
         progress: show a bar.
 
@@ -95,15 +95,10 @@ def rate(done: float, schedule: str = "one-cycle") -> float:
 
 
 def _optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr)
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
+    return torch.optim.SGD(trained, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
 
 
 def _counter(steps: int, progress: bool) -> Iterable[int]:
