@@ -3,7 +3,7 @@
 #
 # Slides 19 and 20 of the lecture, equations (1) to (3). About 60 minutes.
 #
-# After this chapter you can
+# After this chapter you will be able to
 #
 # - turn reals into integer codes and back, by hand and in PyTorch;
 # - say how large the error will be before you measure it;
@@ -265,12 +265,13 @@ def two_errors(num_bits, percent):
     return (error * (weight.abs() <= end)).mean().item(), (error * (weight.abs() > end)).mean().item()
 
 
-for b in (8, 3, 2, 4):
+best = {}
+for b in (2, 3, 4, 8):
     error = {each: sum(two_errors(b, each)) for each in percent}
-    best = min(error, key=error.get)
-    share = 100 * error[best] / error[100]
-    print(f"{b} bits: least error at alpha = {best} % of max|x|, {share:.0f} % of the error at alpha = 100 %")
-reveal("alpha", f"{best} %")
+    best[b] = min(error, key=error.get)
+    share = 100 * error[best[b]] / error[100]
+    print(f"{b} bits: least error at alpha = {best[b]} % of max|x|, {share:.0f} % of the error at alpha = 100 %")
+reveal("alpha", f"{best[4]} %")
 rounding, clipping = zip(*(two_errors(4, each) for each in percent), strict=True)
 plots_affine.clipping_error(percent, rounding, clipping)
 plt.show()

@@ -3,7 +3,7 @@
 #
 # Slide 21 of the lecture, equation (4). About 50 minutes.
 #
-# After this chapter you can
+# After this chapter you will be able to
 #
 # - tell from a histogram how much of the codes equation (1) wastes;
 # - choose a scale and a zero-point for any range, so that real 0 has a code of its own;
