@@ -91,9 +91,10 @@ install_project() {
 
 lock() {
   local venv=$1; shift
+  # Not the extra `peers`: `make setup` installs all that is pinned, and a bench is the only one to want those.
   env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
-    "$venv/bin/uv" pip compile --no-config --universal --python-version "$OLDEST" --all-extras --generate-hashes \
-    --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@" --quiet -o constraints.txt pyproject.toml
+    "$venv/bin/uv" pip compile --no-config --universal --python-version "$OLDEST" --extra book --extra dev \
+    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@" --quiet -o constraints.txt pyproject.toml
   say "constraints.txt pins $(grep -c == constraints.txt) packages"
 }
 

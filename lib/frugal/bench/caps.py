@@ -1,0 +1,45 @@
+"""Hold the peers to an instruction set, so that ``--isa`` compares like with like.
+
+oneDNN, alone, in torch and in OpenVINO, reads an environment variable when it is first used. ONNX Runtime takes no such
+word, but gives up AMX when it sees one core only while it is imported. fbgemm, and ONNX Runtime below AVX-512, cannot
+be held back: the notes say so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.util import find_spec
+
+from frugal.measure.latency import pinned
+
+ONEDNN = {
+    "avx512_vnni": "AVX512_CORE_VNNI",
+    "avx_vnni": "AVX2_VNNI",
+    "avx2": "AVX2",
+    "scalar": "SSE41",
+}
+VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+def cap_peers(isa: str) -> list[str]:
+    """Hold every peer that can be held to ``isa``; must come before their first use.
+
+    Returns:
+        What was done, and who does as before: one sentence each. Empty where ``isa`` asks for nothing.
+    """
+    if isa not in ONEDNN:
+        return []
+    for variable in VARIABLES:
+        os.environ[variable] = ONEDNN[isa]
+    notes = [f"oneDNN, torch's oneDNN and OpenVINO are held to {ONEDNN[isa]}"]
+    if find_spec("onnxruntime") is not None:
+        if "onnxruntime" in sys.modules:
+            notes.append("ONNX Runtime was imported before and keeps what it chose")
+        else:
+            with pinned():
+                importlib.import_module("onnxruntime")
+            notes.append("ONNX Runtime is kept from AMX, from nothing below")
+    notes.append("fbgemm keeps what it chooses")
+    return notes
