@@ -50,10 +50,12 @@ class InstructionSet:
 
 #: From the widest to the one that every processor has.
 INSTRUCTION_SETS: tuple[InstructionSet, ...] = (
-    InstructionSet("amx_int8", ("amx_tile", "amx_int8"), 16 * 16 * 64),
+    InstructionSet(
+        "amx_int8", ("amx_tile", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"), 16 * 16 * 64
+    ),
     InstructionSet("avx512_vnni", ("avx512f", "avx512bw", "avx512vl", "avx512_vnni"), 64),
     InstructionSet("avx_vnni", ("avx2", "avx_vnni"), 32),
-    InstructionSet("avx2", ("avx2", "fma"), 32),
+    InstructionSet("avx2", ("avx2",), 32),
     InstructionSet("i8mm", ("i8mm",), 32),
     InstructionSet("dotprod", ("dotprod",), 16),
     InstructionSet("scalar", (), 1),
@@ -97,7 +99,7 @@ def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, bool]:
 def instruction_sets(features: Mapping[str, bool]) -> list[InstructionSet]:
     """The ways to multiply bytes that a processor with these features has, the widest first.
 
-    >>> [each.name for each in instruction_sets({"avx2": True, "fma": True})]
+    >>> [each.name for each in instruction_sets({"avx2": True})]
     ['avx2', 'scalar']
     """
     return [each for each in INSTRUCTION_SETS if all(features.get(need, False) for need in each.needs)]

@@ -1,4 +1,4 @@
-"""The one Python file that talks to the native library: it loads it, and it alone sees pointers.
+"""Finds the native library, opens it, and asks what it holds; binding.py calls its kernels.
 
 The library (built from csrc/) lies beside this file. It is opened on first use. Where it is missing, or was built from
 older sources, nothing here raises: ``library()`` is None, ``status()`` says why and what to do, and callers take the
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-INTERFACE = 1  # what frugal_interface() in csrc/cpu.cpp must answer
+INTERFACE = 2  # what frugal_interface() in csrc/cpu.cpp must answer
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 
@@ -47,6 +47,7 @@ def load(file: Path) -> Loaded:
         return Loaded(None, f"The native library is of another version (interface {answer}, not {INTERFACE}).")
     library.frugal_cpu_feature_name.restype = ctypes.c_char_p
     library.frugal_compiler.restype = ctypes.c_char_p
+    library.frugal_path_name.restype = ctypes.c_char_p
     return Loaded(library)
 
 
@@ -88,3 +89,18 @@ def cpu_features() -> dict[str, bool] | None:
         return None
     count = opened.frugal_cpu_feature_count()
     return {opened.frugal_cpu_feature_name(i).decode(): opened.frugal_cpu_has(i) == 1 for i in range(count)}
+
+
+def path_names() -> list[str]:
+    """The instruction sets that the library was built with, the widest first; none where there is no library."""
+    opened = library()
+    names: list[str] = []
+    while opened is not None and (name := opened.frugal_path_name(len(names))):
+        names.append(name.decode())
+    return names
+
+
+def path_available(number: int) -> bool:
+    """Whether processor and operating system allow a path, counted as in ``path_names``."""
+    opened = library()
+    return opened is not None and opened.frugal_path_available(number) == 1

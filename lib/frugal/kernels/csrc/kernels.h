@@ -1,0 +1,101 @@
+// int8 matrix multiplication and convolution: the plain C interface.
+//
+// Nothing is checked here. binding.py, which alone calls these functions, checks every size, type, alignment and
+// overlap first. All functions may be called from several threads at once. Those that return int answer 0, or
+// FRUGAL_NO_MEMORY where memory ran out.
+
+#ifndef FRUGAL_KERNELS_H
+#define FRUGAL_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { FRUGAL_NO_MEMORY = 1, FRUGAL_NOT_FINITE = 2 };
+
+// A layer's constant part. Layout of weights and order of roundings: format.h.
+typedef struct {
+  const int8_t* weights;       // packed, 64-byte aligned
+  const int32_t* column_sums;  // [n]
+  const int32_t* bias;         // [n] or null; holds the zero-point correction
+  const float* scale;          // [n] or null
+  const int32_t* multiplier;   // [n] or null: fixed point instead of scale
+  const int32_t* shift;        // [n] or null, -30 to 31
+  float residual_scale;
+  int32_t residual_zero_point;
+  int32_t n, taps, depth;
+  int32_t a_signed;
+  int32_t output;  // 0 s32, 1 u8, 2 s8, 3 f32
+  int32_t zero_point, low, high;
+} FrugalLayer;
+
+// The instruction sets that this library was built with, from the widest on; null past the last.
+FRUGAL_API const char* frugal_path_name(int path);
+
+// 1: the processor and the operating system allow it; 0: not; -1: no such path.
+FRUGAL_API int frugal_path_available(int path);
+
+// y [m, n] = epilogue(a [m, depth] x weights); strides in elements. residual: of y's type and shape, or null.
+FRUGAL_API int frugal_gemm(int path, int threads, const FrugalLayer* layer, const uint8_t* a, ptrdiff_t a_stride, int m,
+                           void* y, ptrdiff_t y_stride, const uint8_t* residual, ptrdiff_t residual_stride);
+
+// The shapes of a convolution, NHWC. zero_point is the code of real 0 in the input: it fills the border.
+// kernel_rows: the weights are packed with one tap per kernel row (depth = kernel_w * channels), which few input
+// channels ask for; it needs groups = 1 and dilation_w = 1. Otherwise one tap per kernel position.
+typedef struct {
+  int32_t batch, h, w, channels;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+  int32_t zero_point, kernel_rows;
+} FrugalConv;
+
+// Null where memory ran out.
+FRUGAL_API void* frugal_conv_plan(const FrugalConv* conv);
+FRUGAL_API void frugal_conv_free(void* plan);
+
+// How much scratch memory frugal_conv needs; it may hold anything.
+FRUGAL_API size_t frugal_conv_raster_bytes(const void* plan);
+
+// y, residual: [batch, out_h, out_w, n]. Weights of the groups follow each other, each padded to whole panels.
+FRUGAL_API int frugal_conv(int path, int threads, const void* plan, const FrugalLayer* layer, const uint8_t* x, void* y,
+                           const uint8_t* residual, uint8_t* raster);
+
+// Depthwise convolution: groups = channels, one output for each. 1 from frugal_depthwise_interleaved: this path wants
+// weights, bias and scale as in depthwise_avx512_vnni.cpp, the bias less 128 * (sum of weights) where activations are
+// signed; 0: natural order, weights [kernel_h * kernel_w][channels].
+FRUGAL_API int frugal_depthwise_interleaved(int path, const FrugalConv* conv, const FrugalLayer* layer,
+                                            int has_residual);
+FRUGAL_API int frugal_depthwise(int path, int threads, const FrugalConv* conv, const FrugalLayer* layer,
+                                const uint8_t* x, void* y, const uint8_t* residual);
+
+// How codes of one scale become codes of another: real = (code_a - zero_point_a) * scale_a [+ the same of b], where
+// scale_a and scale_b are real units over real units of an output code.
+typedef struct {
+  float scale_a, scale_b;
+  int32_t zero_point_a, zero_point_b;
+  int32_t zero_point, low, high;
+  int32_t count_border;  // average pooling divides by the whole window, as if the border held real 0
+} FrugalRescale;
+
+// float [batch, channels, h, w] -> codes [batch, h, w, channels]:
+// round_half_to_even(clamp(x / scale, low - zero_point, high - zero_point)) + zero_point.
+// FRUGAL_NOT_FINITE where x holds nan or infinity.
+FRUGAL_API int frugal_quantize(int threads, const float* x, uint8_t* y, int batch, int channels, int h, int w,
+                               float scale, int zero_point, int low, int high);
+
+// The three below keep their type: u8 or s8 in and out.
+FRUGAL_API int frugal_max_pool(int threads, const FrugalConv* conv, int is_signed, const uint8_t* x, uint8_t* y);
+FRUGAL_API int frugal_average_pool(int threads, const FrugalConv* conv, const FrugalRescale* rescale, int is_signed,
+                                   const uint8_t* x, uint8_t* y);
+FRUGAL_API int frugal_add(int threads, const FrugalRescale* rescale, int is_signed, const uint8_t* a, const uint8_t* b,
+                          uint8_t* y, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
