@@ -200,3 +200,26 @@ def test_the_exchange_folder_is_the_one_of_nbgraders_configuration(root):
     lines = (root / "nbgrader_config.py").read_text()
     assert 'os.environ.get("FRUGAL_EXCHANGE", os.path.join(GRADING, "exchange"))' in lines
     assert 'GRADING = os.path.join(ROOT, "grading")' in lines
+
+
+# ---- the native library ---------------------------------------------------------------------------------------------
+
+
+def test_the_native_paths_that_run_here_are_named(monkeypatch):
+    from frugal.kernels import available, native
+
+    if native.library() is None:
+        pytest.skip(native.status())
+    monkeypatch.delenv("FRUGAL_ISA", raising=False)
+    is_told(machine.native_library(), "ok", *available()[:-1])
+
+
+def test_a_forced_path_is_told_and_one_that_is_not_there_is_a_problem(monkeypatch):
+    from frugal.kernels import native
+
+    if native.library() is None:
+        pytest.skip(native.status())
+    monkeypatch.setenv("FRUGAL_ISA", "scalar")
+    is_told(machine.native_library(), "ok", "FRUGAL_ISA asks for scalar")
+    monkeypatch.setenv("FRUGAL_ISA", "mmx")
+    is_told(machine.native_library(), "problem", "mmx", "Unset FRUGAL_ISA", "reference")

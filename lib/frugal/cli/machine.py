@@ -53,11 +53,20 @@ def compiler() -> Finding:
 
 
 def native_library() -> Finding:
-    """Is our native library built, and does it load?"""
-    from frugal.kernels import native
+    """Is our native library built, does it load, and which of its paths run here?"""
+    from frugal.kernels import available, dispatch, native
 
     if native.library() is not None:
-        return Finding(SPEED, "native library", "ok", f"built by {native.compiler()}")
+        runs = [name for name in available() if name != dispatch.REFERENCE]
+        others = [name for name in native.path_names() if name not in runs]
+        found = f"built by {native.compiler()}; runs {', '.join(runs)}"
+        found += f"; this machine refuses {', '.join(others)}" if others else ""
+        asked = dispatch.forced()
+        if asked is not None and asked not in available():
+            then = f"Unset {dispatch.VARIABLE}, or set it to one of {', '.join(available())}."
+            return Finding(SPEED, "native library", "problem", f"{dispatch.VARIABLE}={asked} is none of them", then)
+        found += f"; {dispatch.VARIABLE} asks for {asked}" if asked else ""
+        return Finding(SPEED, "native library", "ok", found)
     found, _, then = native.status().partition(". ")
     return Finding(SPEED, "native library", "missing", f"{found}.", then)
 
