@@ -74,7 +74,7 @@ def test_address_and_undefined_behaviour_sanitizers_are_silent(cmake, csrc, tmp_
 
 
 @pytest.mark.slow
-def test_the_dot_product_path_equals_the_definition_on_an_emulated_arm64(cmake, csrc, tmp_path):
+def test_both_neon_paths_equal_the_definition_on_an_emulated_arm64(cmake, csrc, tmp_path):
     compiler = shutil.which("aarch64-linux-gnu-g++")
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     if compiler is None or emulator is None:
@@ -84,7 +84,7 @@ def test_the_dot_product_path_equals_the_definition_on_an_emulated_arm64(cmake, 
     said = run(emulator, "-cpu", "max", "-L", "/usr/aarch64-linux-gnu", "-E", f"LD_LIBRARY_PATH={tmp_path}", driver,
                str(ROUNDS), "3")  # fmt: skip
     ran = cases(said)
-    assert ran["dotprod"] == ran["scalar"] == str(3 * ROUNDS)
+    assert ran["i8mm"] == ran["dotprod"] == ran["scalar"] == str(3 * ROUNDS)
 
 
 def wide_files(csrc):

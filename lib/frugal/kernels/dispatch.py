@@ -1,7 +1,7 @@
 """Which of our ways to multiply bytes runs: the ladder of instruction sets, and how to choose a rung.
 
     amx_int8 -> avx512_vnni -> avx_vnni -> avx2 -> scalar      x86
-    dotprod -> scalar                                          arm64
+    i8mm -> dotprod -> scalar                                  arm64
     reference                                                  plain torch, everywhere
 
 All give the same numbers, bit for bit. The widest that this processor runs is taken, unless a call says ``isa=`` or the

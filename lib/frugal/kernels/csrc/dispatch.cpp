@@ -42,6 +42,10 @@ const Path kPaths[] = {
     // Intel Haswell 2013; AMD Zen 2017
     {&kGemmAvx2, {"avx2"}, always},
 #endif
+#if defined(FRUGAL_WITH_I8MM)
+    // Arm Neoverse V1 2020, Cortex-A710 2021; Apple M2 2022
+    {&kGemmI8mm, {"i8mm"}, always},
+#endif
 #if defined(FRUGAL_WITH_DOTPROD)
     // Arm Cortex-A76 2018, Neoverse N1 2019; Apple M1 2020
     {&kGemmDotprod, {"dotprod"}, always},

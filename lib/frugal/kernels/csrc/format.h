@@ -127,6 +127,7 @@ extern const Kernel kGemmAvx2;
 extern const Kernel kGemmAvxVnni;
 extern const Kernel kGemmAvx512Vnni;
 extern const Kernel kGemmAmx;
+extern const Kernel kGemmI8mm;
 extern const Kernel kGemmDotprod;
 
 }  // namespace frugal
