@@ -345,9 +345,9 @@ print(f"codes against the float layer: the typical error is {100 * error.item():
 fig, axes = plt.subplots(1, 4, figsize=(9.4, 2.2), width_ratios=[1.2, 1.25, 1.25, 1.25])
 axes[0].imshow(images[1].permute(1, 2, 0))
 axes[0].set(title="what comes in", xticks=[], yticks=[])
-plots_affine.pixels(y_float[1, 15], axes[1], title="float32")
-plots_affine.pixels(y[1, 15], axes[2], title="int8, int32 sums")
-plots_affine.pixels((y - y_float)[1, 15], axes[3], title="difference")
+plots_affine.pixels(y_float[1, 1], axes[1], title="float32")
+plots_affine.pixels(y[1, 1], axes[2], title="int8, int32 sums")
+plots_affine.pixels((y - y_float)[1, 1], axes[3], title="difference")
 plt.show()
 
 # %% [markdown] id="network"
@@ -370,7 +370,7 @@ answers = ["nearly all of it", "clearly less", "no better than guessing"]
 predict("w4a4", "What is left of the accuracy in W4A4?", answers)
 
 # %% id="network-measure" alt="Accuracy: at 8 and 6 bits close to float32, at 4 bits far lower."
-test_images, test_labels = draw(2550, split="test")  # so many that no figure lies near the edge of a per cent
+test_images, test_labels = draw(2500, split="test")  # so many that no figure lies near the edge of a per cent
 calibration = draw(256, split="train").images
 
 
@@ -385,7 +385,7 @@ score |= {f"W{b}A{b}": accuracy_at(b, b) for b in (8, 6, 4, 3, 2)}
 score |= {"W4, inputs in float": accuracy_at(4, None), "A4, weights in float": accuracy_at(None, 4)}
 for name, value in score.items():
     print(f"{name:<20} {value:>4.0f} %")
-assert score["W4, inputs in float"] < score["A4, weights in float"], "the weights must do most of the damage"
+assert score["W4, inputs in float"] < score["A4, weights in float"], "the weights must do more damage"
 assert score["float32"] - score["W8A8"] < 1 < score["W6A6"] - score["W4A4"], "the cliff must lie below 6 bits"
 reveal("w4a4", f"{score['W4A4']:.0f} %")
 plots.accuracy_bars(score, plt.subplots(figsize=(5.6, 2.8))[1], chance=10)
@@ -396,7 +396,7 @@ plt.show()
 # by 6 dB a bit all the way. The network stands it for a while, and then it does not.
 #
 # The last two bars round only one of the two. Each suffers for a reason of its own. Weights share one scale, though
-# some of their channels are much smaller than others; in this network that does most of the damage ([chapter
+# some of their channels are much smaller than others; in this network that does more damage ([chapter
 # 4.3](4_3_per_channel.ipynb)). Activations follow a ReLU and are never negative, so half of their codes lie idle
 # ([chapter 4.2](4_2_zero_point.ipynb)).
 #
