@@ -48,6 +48,7 @@ def test_an_unknown_path_in_the_environment_is_refused_with_those_there_are(monk
 
 
 def test_without_the_native_library_the_reference_runs(monkeypatch):
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     monkeypatch.setattr(native, "_loaded", lambda: native.Loaded(None, "The native library is missing."))
     dispatch._native_paths.cache_clear()
     try:
