@@ -78,7 +78,9 @@ sys.exit(os.waitstatus_to_exitcode(status) or not torch.equal(layer(x), wanted))
 @needs_library
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_starts_threads_of_its_own():
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60)
+    settings = {name: value for name, value in os.environ.items() if name != "FRUGAL_ISA"}  # torch has no pool of ours
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    run = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
 
 
