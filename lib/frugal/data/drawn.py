@@ -190,7 +190,7 @@ def draw(
 
     >>> images, labels = draw(6, split="val")
     >>> images.shape, [CLASSES[label] for label in labels[:2]]
-    (torch.Size([6, 3, 32, 32]), ['disc', 'disc'])
+    (torch.Size([6, 3, 32, 32]), ['checker', 'triangle'])
     """
     _check_arguments(count, seed, split, noise, clutter, occlusion, contrast, texture)
     dice = Dice(seed, split)
