@@ -390,6 +390,31 @@ def test_a_concatenation_is_made_of_codes(networks):
     assert any(isinstance(step.operator, Concat) for step in networks["branches"][1].steps)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "densenet121", "efficientnet_b0"])
+def test_torchvisions_networks_run_on_codes_from_end_to_end(name):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 32, 32)
+    model = with_statistics(getattr(models, name)(weights=None, num_classes=10), torch.randn(8, 3, 32, 32))
+    network = to_int8(model, x, strict=True)  # strict: nothing is left in float
+    found = agreement(network, x)
+    assert found.inexact == 0
+    assert found.largest_alone <= 1
+
+
+def test_a_vision_transformer_of_torchvision_keeps_only_its_attention_in_float():
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 16, 16)
+    vit = models.VisionTransformer(16, 4, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=5).eval()
+    nn.init.normal_(vit.heads[0].weight)  # torchvision starts it at zero
+    network = to_int8(vit, x)
+    layers = [step.name.split(".")[-1] for step in network.steps if isinstance(step.operator, (Int8Linear, Int8Conv2d))]
+    assert layers == ["conv_proj", "0", "3", "head"]
+    assert any("MultiheadAttention" in line for line in network.report)
+    assert (network(x) - vit(x)).abs().max() < 0.1 * vit(x).abs().max()
+
+
 @pytest.mark.real_data
 def test_resnet20_on_codes_loses_less_than_a_point_and_a_half(real_data):
     model = load_published(resnet20_cifar(), real_data / "resnet_cifar10" / "resnet20-12fca82f.th")

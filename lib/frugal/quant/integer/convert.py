@@ -348,7 +348,8 @@ class _Lowering:
         sources = list(node.all_input_nodes)
         operator = InFloat.from_node(node, sources, self.seen)
         self.reals[node] = self._add(self._name(node), operator, tuple(self._real(source) for source in sources))
-        if node in self.shapes and node.op != "get_attr" and operator.words != "getitem":  # not sizes and constants
+        makes_tensors = node.op == "call_module" or node in self.shapes  # rather than sizes; a module may make several
+        if makes_tensors and node.op != "get_attr" and operator.words != "getitem":
             self.report.append(f"{self._name(node)}: {operator.words} runs in float")
 
     def _name(self, node: fx.Node) -> str:
