@@ -92,3 +92,12 @@ def test_peers_are_held_to_an_instruction_set_and_the_reader_is_told(monkeypatch
     assert all(os.environ[variable] == "AVX2" for variable in caps.VARIABLES)
     assert any("fbgemm" in note for note in notes)
     assert caps.cap_peers("amx_int8") == []
+
+
+def test_who_cannot_be_held_is_shown_and_not_ranked():
+    held = {peer.name: peer.ranked for peer in caps.unrank_free(gemm.PEERS, "avx2")}
+    assert held["oneDNN prepacked"]
+    assert not held["torch fbgemm"]
+    assert not held["ONNX Runtime QGemm"]
+    for isa in (None, "amx_int8", "avx512_vnni"):
+        assert caps.unrank_free(gemm.PEERS, isa) == list(gemm.PEERS)

@@ -48,6 +48,15 @@ def test_outputs_use_their_codes_and_seldom_the_ends(shape):
     assert ((codes == 0) | (codes == 255)).float().mean() < 0.05
 
 
+def test_narrow_weights_keep_sums_of_two_products_in_16_bits():
+    problem = make(Gemm(8, 8, 64), largest_weight=63)
+    assert problem.w.abs().max() == 63
+    assert 2 * 255 * 63 < 2**15 <= 2 * 255 * 65
+    assert problem.expected().unique().numel() > 30
+    with pytest.raises(ValueError, match="1 to 127, got 128"):
+        make(Gemm(1, 1, 1), largest_weight=128)
+
+
 def test_the_same_seed_gives_the_same_data():
     assert torch.equal(make(Gemm(4, 4, 4), seed=1).x, make(Gemm(4, 4, 4), seed=1).x)
     assert not torch.equal(make(Gemm(4, 4, 4), seed=1).x, make(Gemm(4, 4, 4), seed=2).x)

@@ -44,8 +44,12 @@ def entry(problem: NetworkProblem, model: Any, threads: int, hint: str, precisio
     wanted = settings(threads) | {"INFERENCE_PRECISION_HINT": hint}
     request = openvino.Core().compile_model(model, "CPU", wanted).create_infer_request()
     request.set_input_tensor(openvino.Tensor(problem.x.numpy(), shared_memory=True))
+
+    def run(_keep: object = problem.x) -> None:  # OpenVINO does not keep what it shares
+        request.infer()
+
     return problem.entry(
-        request.infer, lambda: torch.from_numpy(request.get_output_tensor().data.copy()), precision, note=f"rest {hint}"
+        run, lambda: torch.from_numpy(request.get_output_tensor().data.copy()), precision, note=f"rest {hint}"
     )
 
 

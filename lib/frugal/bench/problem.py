@@ -80,8 +80,14 @@ class Problem:
         return exact_sums(self.shape, self.x, self.w, 0).to(torch.int32)
 
 
-def make(shape: Shape, seed: int = 0) -> Problem:
-    """Draw the data of a layer: every code is as likely as any other."""
+def make(shape: Shape, seed: int = 0, *, largest_weight: int = 127) -> Problem:
+    """Draw the data of a layer: every code is as likely as any other.
+
+    Args:
+        largest_weight: 127, or 63 for peers whose 16-bit sums of two products would overflow: 2 · 255 · 63 < 2^15.
+    """
+    if not 1 <= largest_weight <= 127:
+        raise ValueError(f"largest_weight must be from 1 to 127, got {largest_weight}")
     draw = generator(seed)
     x_size: tuple[int, ...]
     w_size: tuple[int, ...]
@@ -91,10 +97,10 @@ def make(shape: Shape, seed: int = 0) -> Problem:
         x_size = (shape.batch, shape.size, shape.size, shape.channels)
         w_size = (shape.outputs, shape.channels // shape.groups, shape.kernel, shape.kernel)
     x = torch.randint(0, 256, x_size, dtype=torch.uint8, generator=draw)
-    w = torch.randint(-127, 128, w_size, dtype=torch.int8, generator=draw)
+    w = torch.randint(-largest_weight, largest_weight + 1, w_size, dtype=torch.int8, generator=draw)
     w_scale = (torch.rand(len(w), generator=draw) + 0.5) / 127
     terms = w[0].numel()
-    deviation = 141 * 73 * terms**0.5  # of a sum; 141 and 73 are the root mean squares of x - x_zero_point and of w
+    deviation = 141 * largest_weight / 3**0.5 * terms**0.5  # of a sum; 141 is the root mean square of x - x_zero_point
     bias = (torch.randn(len(w), generator=draw) * deviation / 4).round().to(torch.int32)
     y_scale = 6 * deviation * X_SCALE * float(w_scale.mean()) / 256  # ± 3 deviations in 256 codes
     return Problem(shape, x, w, w_scale, bias, y_scale)

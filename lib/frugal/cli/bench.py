@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +12,47 @@ import click
 
 if TYPE_CHECKING:
     from frugal.bench.contest import Result, Timing
+    from frugal.bench.peer import Peer
     from frugal.bench.session import Outcome
 
 ISAS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx2", "i8mm", "dotprod", "scalar", "reference")
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What every bench is told.
+
+    isa:   of ours; None: the widest here.
+    threads, rounds, quick: see ``session.timing_for``.
+    file:  where the record goes.
+    notes: what was done to hold the peers to ``isa``.
+    """
+
+    isa: str | None
+    threads: int
+    rounds: int | None
+    quick: bool
+    file: Path | None
+    notes: Sequence[str]
+
+    def timing(self) -> Timing:
+        from frugal.bench import session
+
+        try:
+            return session.timing_for(self.threads, self.rounds, quick=self.quick)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
 def common(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that every bench has."""
+    """The options that every bench has, as one value."""
+
+    @functools.wraps(command)
+    def with_settings(
+        isa: str | None, threads: int, rounds: int | None, quick: bool, file: Path | None, **more: Any
+    ) -> None:
+        command(Settings(isa, threads, rounds, quick, file, hold_back(isa)), **more)
+
     options = (
         click.option("--isa", type=click.Choice(ISAS), help="Of ours; peers are held to it where they can be."),
         click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Of everybody."),
@@ -26,9 +62,22 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--quick", is_flag=True, help="A few layers and short turns: does it run? Not to be quoted."),
         click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the record here."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return functools.reduce(lambda made, option: option(made), reversed(options), with_settings)
+
+
+def shapes_option(form: str, usual: str) -> Callable[..., Any]:
+    return click.option(
+        "--shapes", multiple=True, metavar=form, help=f"Instead of {usual}; several in quotes, or repeat the option."
+    )
+
+
+weight_bits = click.option(
+    "--weight-bits",
+    type=click.Choice(("8", "7")),
+    default="8",
+    show_default=True,
+    help="7: weights within ±63, which peers without VNNI need; with 8 their 16-bit sums overflow.",
+)
 
 
 @click.group()
@@ -41,93 +90,74 @@ def bench() -> None:
 
 @bench.command()
 @common
-@click.option("--shapes", multiple=True, metavar="M,N,K", help="Instead of the 34; several with spaces, or repeat it.")
+@shapes_option("M,N,K", "the 34")
 @click.option("--output", type=click.Choice(("u8", "s32", "both")), default="both", show_default=True)
-def gemm(
-    isa: str | None,
-    threads: int,
-    rounds: int | None,
-    quick: bool,
-    file: Path | None,
-    shapes: Sequence[str],
-    output: str,
-) -> None:
+@weight_bits
+def gemm(settings: Settings, shapes: Sequence[str], output: str, weight_bits: str) -> None:
     """Matrix products, requantized to u8 and as raw s32 sums."""
-    notes = hold_back(isa)
     from frugal.bench import gemm
     from frugal.bench import shapes as known
 
-    chosen = chosen_shapes(shapes, known.parse_gemm, known.QUICK_GEMMS if quick else known.GEMMS)
-    run_bench(chosen, lambda: gemm.peers(isa, output), isa, threads, rounds, quick, file, notes)
+    chosen = chosen_shapes(shapes, known.parse_gemm, known.QUICK_GEMMS if settings.quick else known.GEMMS)
+    run_bench(settings, chosen, lambda: gemm.peers(settings.isa, output), make=maker(weight_bits))
 
 
 @bench.command()
 @common
-@click.option(
-    "--shapes",
-    multiple=True,
-    metavar="B,SIZE,IN,OUT,K,STRIDE,PAD,GROUPS",
-    help="Instead of the 23; several with spaces, or repeat it.",
-)
-def conv(
-    isa: str | None, threads: int, rounds: int | None, quick: bool, file: Path | None, shapes: Sequence[str]
-) -> None:
+@shapes_option("B,SIZE,IN,OUT,K,STRIDE,PAD,GROUPS", "the 23")
+@weight_bits
+def conv(settings: Settings, shapes: Sequence[str], weight_bits: str) -> None:
     """Convolutions and depthwise convolutions, NHWC, requantized to u8."""
-    notes = hold_back(isa)
     from frugal.bench import conv
     from frugal.bench import shapes as known
 
-    chosen = chosen_shapes(shapes, known.parse_conv, known.QUICK_CONVS if quick else known.CONVS)
-    run_bench(chosen, lambda: conv.peers(isa), isa, threads, rounds, quick, file, notes)
+    chosen = chosen_shapes(shapes, known.parse_conv, known.QUICK_CONVS if settings.quick else known.CONVS)
+    run_bench(settings, chosen, lambda: conv.peers(settings.isa), make=maker(weight_bits))
 
 
 @bench.command()
 @common
-@click.option("--shapes", multiple=True, metavar="NAME,BATCH", help="resnet18, resnet50, mobilenet_v2; instead of all.")
-def models(
-    isa: str | None, threads: int, rounds: int | None, quick: bool, file: Path | None, shapes: Sequence[str]
-) -> None:
+@shapes_option("NAME,BATCH", "resnet18, resnet50 and mobilenet_v2 at 1 and 8")
+def models(settings: Settings, shapes: Sequence[str]) -> None:
     """Whole networks, float32 in and out, in every runtime's best precision."""
-    notes = hold_back(isa)
     from frugal.bench import models, network
     from frugal.bench.summary import NETWORK_OUTPUTS
 
-    chosen = chosen_shapes(shapes, network.parse_network, network.QUICK if quick else network.ALL)
-    more = {"make": network.make, "outputs": NETWORK_OUTPUTS}
-    run_bench(chosen, lambda: models.peers(isa), isa, threads, rounds, quick, file, notes, **more)
+    chosen = chosen_shapes(shapes, network.parse_network, network.QUICK if settings.quick else network.ALL)
+    run_bench(settings, chosen, lambda: models.peers(settings.isa), make=network.make, outputs=NETWORK_OUTPUTS)
 
 
 @bench.command()
 @common
-def roofline(isa: str | None, threads: int, rounds: int | None, quick: bool, file: Path | None) -> None:
+def roofline(settings: Settings) -> None:
     """Measure what this machine can do at most, and how near ours comes."""
-    notes = hold_back(isa)
     from frugal.bench import ours, report, session
     from frugal.bench import roofline as probe
+    from frugal.bench.peer import Missing
     from frugal.measure import record
 
-    timing = checked_timing(threads, rounds, quick)
-    isa = isa or ours.widest()
-    with session.threads_of_torch(threads), session.pinned(threads):
-        roof = probe.measure(threads, windows=20 if quick else probe.WINDOWS)
-        results = probe.attained(isa, timing)
-    summary = probe.summarise(roof, results, isa)
-    click.echo("\n".join([report.roofline_tables(roof, results, isa), *notes]))
-    if file is not None:
-        record.save(record.record(probe.rows(roof, results), summary), file)
-        click.echo(f"wrote {file}")
+    timing, isa = settings.timing(), settings.isa or ours.widest()
+    try:
+        with session.threads_of_torch(timing.threads), session.pinned(timing.threads):
+            roof = probe.measure(timing.threads, windows=20 if settings.quick else probe.WINDOWS)
+            results = probe.attained(isa, timing)
+    except Missing as reason:
+        raise click.ClickException(str(reason)) from None
+    click.echo(report.roofline_tables(roof, results, isa))
+    if settings.file is not None:
+        record.save(record.record(probe.rows(roof, results), probe.summarise(roof, results, isa)), settings.file)
+        click.echo(f"wrote {settings.file}")
 
 
 def hold_back(isa: str | None) -> list[str]:
     """Refuse an instruction set that is not here; hold the peers to one that is, before they are imported."""
     if isa is None:
         return []
+    from frugal.bench.caps import cap_peers
     from frugal.kernels import dispatch, native
 
     if isa not in dispatch.available():
         raise click.UsageError(f"ours has no {isa} here, but {', '.join(dispatch.available())}. {native.status()}")
-    from frugal.bench.caps import cap_peers
-
     return cap_peers(isa)
 
 
@@ -139,37 +169,25 @@ def chosen_shapes(words: Sequence[str], parse: Callable[[str], Any], default: Se
         raise click.UsageError(str(error)) from None
 
 
-def checked_timing(threads: int, rounds: int | None, quick: bool) -> Timing:
-    """How the turns are taken, or a usage error."""
-    from frugal.bench import session
+def maker(weight_bits: str) -> Callable[[Any], Any]:
+    """Makes problems with weights of so many bits."""
+    from frugal.bench.problem import make
 
-    try:
-        return session.timing_for(threads, rounds, quick=quick)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    return functools.partial(make, largest_weight=2 ** (int(weight_bits) - 1) - 1)
 
 
-def run_bench(
-    shapes: Sequence[Any],
-    peers: Callable[[], Sequence[Any]],
-    isa: str | None,
-    threads: int,
-    rounds: int | None,
-    quick: bool,
-    file: Path | None,
-    notes: Sequence[str],
-    **more: Any,
-) -> None:
+def run_bench(settings: Settings, shapes: Sequence[Any], peers: Callable[[], Sequence[Peer]], **more: Any) -> None:
     """Run, print and write; ends with exit code 1 when ours was wrong."""
     from frugal.bench import ours, report, session
+    from frugal.bench.caps import unrank_free
 
-    timing = checked_timing(threads, rounds, quick)
+    timing = settings.timing()
 
     def announce(shape: Any, results: Sequence[Result]) -> None:
         click.echo(f"\n{shape}\n{report.layer_table(results)}")
 
-    outcome = session.hold(shapes, peers(), timing, isa=isa or ours.widest(), notes=notes, announce=announce, **more)
-    close(outcome, file)
+    more |= {"isa": settings.isa or ours.widest(), "notes": settings.notes, "announce": announce}
+    close(session.hold(shapes, unrank_free(peers(), settings.isa), timing, **more), settings.file)
 
 
 def close(outcome: Outcome, file: Path | None) -> None:
