@@ -1,6 +1,7 @@
 """The quoted figures follow their definitions, on numbers that can be checked by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,8 @@ from frugal.measure.latency import Estimate
 
 def result(shape, name, microseconds, ratio=None, output="u8", **more):
     exact = Estimate(microseconds * 1e-6, microseconds * 1e-6, microseconds * 1e-6)
-    return Result(shape, output, name, 1000, exact, None if ratio is None else Estimate(ratio, ratio, ratio), **more)
+    compared = None if ratio is None else Estimate(ratio, ratio, ratio)
+    return Result(shape, output, name, 1000, exact, microseconds * 0.5e-6, compared, **more)
 
 
 TWO_LAYERS = [
@@ -58,6 +60,14 @@ def test_raw_sums_have_figures_of_their_own():
     sums = [result("a", "ours", 10, 1.0, output="s32"), result("a", "x", 9, 0.9, output="s32")]
     summary = summarise(TWO_LAYERS + sums, isa="avx2", threads=1)
     assert summary["s32_geomean_vs_best_peer"] == pytest.approx(0.9)
+    assert summary["geomean_vs_best_peer"] == pytest.approx(1.0)
+
+
+def test_the_fastest_rounds_have_a_mean_of_their_own():
+    slow = [replace(each, fastest=each.fastest / 4) if each.name == "x" else each for each in TWO_LAYERS]
+    assert summarise(TWO_LAYERS, isa=None, threads=1)["geomean_vs_best_peer_fastest"] == pytest.approx(1.0)
+    summary = summarise(slow, isa=None, threads=1)  # layer a: x at 20 / 4 of ours 10; layer b: y, 5 of 10
+    assert summary["geomean_vs_best_peer_fastest"] == pytest.approx(0.5)
     assert summary["geomean_vs_best_peer"] == pytest.approx(1.0)
 
 

@@ -49,6 +49,7 @@ class Result:
     name:       who.
     macs:       products of the layer.
     latency:    seconds, or None where it was not timed.
+    fastest:    seconds in its best round.
     ratio:      its time over ours, round by round: above 1, ours is faster. None for those not timed, and without ours.
     difference: the largest difference from the exact result, in codes (float: in real units).
     ranked:     whether it may be the best peer.
@@ -62,6 +63,7 @@ class Result:
     name: str
     macs: int
     latency: Estimate | None = None
+    fastest: float | None = None
     ratio: Estimate | None = None
     difference: float | None = None
     ranked: bool = True
@@ -167,7 +169,9 @@ def _time(field: Mapping[Peer, Entry], timing: Timing, results: dict[Peer, Resul
     ours = OURS if any(peer.name == OURS for peer in field) else None
     for peer in field:
         ratio = None if ours is None else measured.ratio(peer.name, to=ours)
-        results[peer] = replace(results[peer], latency=measured.latency(peer.name), ratio=ratio)
+        results[peer] = replace(
+            results[peer], latency=measured.latency(peer.name), fastest=measured.fastest(peer.name), ratio=ratio
+        )
     return measured.noise
 
 

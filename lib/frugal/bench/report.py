@@ -70,7 +70,8 @@ def closing(summary: Mapping[str, Any], missing: Mapping[str, str], noise: Noise
                 lines.append(
                     f"best peer / ours{what}: geometric mean {summary[f'{prefix}geomean_vs_best_peer']:.3f}, "
                     f"worst {summary[f'{prefix}worst_vs_best_peer']:.2f} at {summary[f'{prefix}worst_shape']}, "
-                    f"{summary[f'{prefix}shapes_compared']} layers"
+                    f"{summary[f'{prefix}shapes_compared']} layers; "
+                    f"by best rounds {summary[f'{prefix}geomean_vs_best_peer_fastest']:.3f}"
                 )
     lines += [f"missing: {name}: {reason}" for name, reason in missing.items()]
     for name, layers in summary["wrong"].items():

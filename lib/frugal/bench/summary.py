@@ -66,6 +66,7 @@ def summarise(
     Args:
         outputs: which outputs have figures, each with what stands before their names: ``geomean_vs_best_peer``,
             ``worst_vs_best_peer`` and ``worst_shape`` speak of the requantized output, with ``s32_`` of raw sums.
+            ``geomean_vs_best_peer_fastest`` compares best rounds instead of medians.
     """
     summary: dict[str, Any] = {"isa": isa, "threads": threads}
     for output, prefix in outputs:
@@ -78,6 +79,7 @@ def summarise(
             summary[f"{prefix}worst_vs_best_peer"] = None if worst is None else ratios[worst]
             summary[f"{prefix}worst_shape"] = worst
             summary[f"{prefix}shapes_compared"] = len(ratios)
+            summary[f"{prefix}geomean_vs_best_peer_fastest"] = _by_fastest(results, output)
     summary["geomean_vs"] = {f"{each.name} {each.output}": each.geomean for each in standings(results)}
     summary["wrong"] = _told(results, "wrong")
     summary["unsupported"] = _told(results, "unsupported")
@@ -92,9 +94,24 @@ def as_row(result: Result) -> dict[str, Any]:
         for part in ("value", "low", "high"):
             name = f"{key}{suffix}" + ("" if part == "value" else f"_{part}")
             row[name] = None if estimate is None else getattr(estimate, part) * unit
+    row["latency_us_fastest"] = None if result.fastest is None else result.fastest * 1e6
     row |= {"gops": result.gops, "ranked": result.ranked}
     row |= {key: number for key in ("difference", "sqnr_db") if (number := getattr(result, key)) is not None}
     return row | {key: text for key in ("wrong", "unsupported", "note") if (text := getattr(result, key))}
+
+
+def _by_fastest(results: Sequence[Result], output: str) -> float | None:
+    """The same mean of everybody's best round instead of the usual one: what threads that wait for a core hide."""
+    ours: dict[str, float] = {}
+    best: dict[str, float] = {}
+    for result in results:
+        if result.output == output and result.ranked and result.fastest is not None:
+            if result.name == OURS:
+                ours[result.shape] = result.fastest
+            else:
+                best[result.shape] = min(result.fastest, best.get(result.shape, result.fastest))
+    ratios = [best[shape] / ours[shape] for shape in best if shape in ours]
+    return geometric_mean(ratios) if ratios else None
 
 
 def _told(results: Sequence[Result], what: str) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ a mean, or the best of many          medians, with an interval that assumes noth
 a ratio of two medians               the ratio is taken inside each round, then its median
 cold caches, sleeping cores          every turn begins with calls that are not counted
 threads that still spin              a silence before each turn (``silence_s``), for runtimes with thread pools
-somebody else on the machine         a fixed calibration loop is timed in every round, and the system's load is read
+somebody else on the machine         a fixed calibration loop is timed before every turn, and the system's load is read
 
 Learn: course/4_quantization/4_8_int8_for_real.ipynb
 """
@@ -31,7 +31,7 @@ from frugal.core.errors import FrugalError
 
 CONFIDENCE = 0.95
 MIN_ROUNDS = 6  # with 5, even the interval from the smallest to the largest holds the median with 94 % only
-BUSY = 0.10  # a calibration loop whose nine-in-ten time is a tenth above its best: turns differ by as much
+BUSY = 0.10  # where a tenth of equal loops take a tenth longer than usual, so do the turns between them
 CALIBRATION_STEPS = 20_000
 
 
@@ -58,7 +58,8 @@ class Estimate:
 class Noise:
     """How much else went on.
 
-    spread: how far nine in ten calibration loops stay above the fastest; 0.02 is a quiet machine.
+    spread: by how much the slowest tenth of the calibration loops exceeds the usual one. A quiet machine has 0.01 to
+            0.06, one whose cores are shared 0.2 and more.
     load:   processes that wanted to run when the race began (the one-minute average), or None where that is unknown.
     cores:  how many there are for them.
     threads: how many the race itself takes.
@@ -74,7 +75,9 @@ class Noise:
         """Why not to trust the timings; empty on a quiet machine."""
         found = []
         if self.spread > BUSY:
-            found.append(f"a fixed loop took up to {self.spread:.0%} longer than its best (quiet: under {BUSY:.0%})")
+            found.append(
+                f"in one of ten times a fixed loop took {self.spread:.0%} longer than usual (quiet: under {BUSY:.0%})"
+            )
         if self.load is not None and self.load + self.threads > self.cores + 0.5:
             found.append(f"a load of {self.load:.1f} before {self.threads} threads of ours, on {self.cores} cores")
         return tuple(found)
@@ -105,6 +108,10 @@ class Race:
     def latency(self, name: str) -> Estimate:
         """Seconds per call."""
         return median(self.seconds[name])
+
+    def fastest(self, name: str) -> float:
+        """Seconds per call in its best round: what is left when nobody disturbs, of interest beside the median."""
+        return min(self.seconds[name])
 
     def ratio(self, name: str, to: str) -> Estimate:
         """How many times longer ``name`` takes than ``to``, round by round; above 1: ``to`` is the faster."""
@@ -161,12 +168,12 @@ def race(
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     loops = []
     for _ in range(rounds):
-        loops.append(_calibrate(clock))
         order = list(runners)
         draw.shuffle(order)
         for name in order:
             if silence_s:
                 sleep(silence_s)
+            loops.append(_calibrate(clock))
             _calls(runners[name], warm_up_s, clock)
             seconds[name].append(float(np.median(_calls(runners[name], turn_s, clock))))
     noise = Noise(spread(loops), load_before, cores=available_cores(), threads=threads)
@@ -206,13 +213,13 @@ def geometric_mean(ratios: Sequence[float]) -> float:
 
 
 def spread(loops: Sequence[float]) -> float:
-    """How far nine in ten of equal loops stay above the fastest.
+    """By how much the slowest tenth of equal loops exceeds the usual one.
 
     >>> spread([1.0, 1.0, 1.5])
     0.4
     """
-    fastest = float(np.min(loops))
-    return round(float(np.quantile(loops, 0.9)) / fastest - 1, 6) if fastest > 0 else 0.0
+    usual = float(np.median(loops))
+    return round(float(np.quantile(loops, 0.9)) / usual - 1, 6) if usual > 0 else 0.0
 
 
 def available_cores() -> int:
@@ -262,13 +269,10 @@ def _calls(runner: Callable[[], object], at_least_s: float, clock: Callable[[], 
 
 
 def _calibrate(clock: Callable[[], float]) -> float:
-    """The median of three equal loops: the same work always, so that what differs is the machine."""
-    times = []
-    for _ in range(3):
-        before = clock()
-        sum(range(CALIBRATION_STEPS))
-        times.append(clock() - before)
-    return float(np.median(times))
+    """Time the same work always, so that what differs is the machine."""
+    before = clock()
+    sum(range(CALIBRATION_STEPS))
+    return clock() - before
 
 
 def _rank(n: int) -> int:
