@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frugal.bench.contest import compare, compete, present
-from frugal.bench.peer import Entry
+from frugal.bench.peer import Entry, Kept
 from frugal.bench.problem import make
 from frugal.bench.shapes import Gemm
 
@@ -115,3 +115,17 @@ def test_a_result_of_nan_is_wrong():
     difference, wrong = compare(produced, Entry(lambda: None, lambda: produced, expected, 1e9))
     assert wrong
     assert difference is None
+
+
+def test_a_kept_result_lets_go_of_the_last_one_before_it_makes_the_next():
+    alive = []
+
+    def compute():
+        alive.append(bool(kept._latest))
+        return torch.ones(1)
+
+    kept = Kept(compute)
+    kept()
+    kept()
+    assert alive == [False, False]
+    assert torch.equal(kept.result(), torch.ones(1))

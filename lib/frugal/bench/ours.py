@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 import frugal
-from frugal.bench.peer import OURS, Entry, Peer
+from frugal.bench.peer import OURS, Entry, Kept, Peer
 from frugal.bench.problem import Problem
 from frugal.bench.shapes import Conv
 from frugal.kernels import dispatch
@@ -66,12 +66,8 @@ def conv(isa: str | None = None) -> list[Peer]:
 
 
 def _entry(layer: Callable[..., Tensor], x: Tensor, expected: Tensor) -> Entry:
-    latest: list[Tensor] = []
-
-    def run() -> None:
-        latest[:] = [layer(x)]  # a fresh output, as in a network; torch's operators make one too
-
-    return Entry(run, lambda: latest[0], expected, allowed=0)
+    run = Kept(lambda: layer(x))
+    return Entry(run, run.result, expected, allowed=0)
 
 
 @contextmanager

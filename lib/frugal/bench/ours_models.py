@@ -11,7 +11,7 @@ from torch import Tensor
 import frugal
 from frugal.bench.network import OUTPUT, NetworkProblem
 from frugal.bench.ours import forced
-from frugal.bench.peer import OURS, Entry, Missing, Peer
+from frugal.bench.peer import OURS, Entry, Kept, Missing, Peer
 
 MODULE = "frugal.quant.integer"
 
@@ -27,15 +27,15 @@ def models(isa: str | None = None) -> list[Peer]:
 
     def prepare(problem: NetworkProblem, threads: int) -> Entry:
         to_int8 = importlib.import_module(MODULE).to_int8
-        latest: list[Tensor] = []
         with forced(isa), torch.no_grad():
             model = to_int8(problem.fresh_model(), problem.calibration_batches())
             model(problem.x)  # layers that prepare themselves on their first call do it here
 
-        def run() -> None:
+        def compute() -> Tensor:
             with torch.inference_mode():
-                latest[:] = [model(problem.x)]
+                return model(problem.x)
 
-        return problem.entry(run, lambda: latest[0], "int8")
+        run = Kept(compute)
+        return problem.entry(run, run.result, "int8")
 
     return [Peer(OURS, OUTPUT, prepare, find)]

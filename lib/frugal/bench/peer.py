@@ -60,6 +60,25 @@ class Peer:
     ranked: bool = field(default=True)
 
 
+class Kept:
+    """A run of something that returns a fresh tensor; ``result`` is what the last run returned.
+
+    A run lets go of the last tensor before it makes the next, so that the same memory serves again, as in a network.
+    Holding both would time the fresh pages of a second one: 0.8 ms instead of 0.4 ms for 5 MB.
+    """
+
+    def __init__(self, compute: Callable[[], Tensor]) -> None:
+        self._compute = compute
+        self._latest: list[Tensor] = []
+
+    def __call__(self) -> None:
+        self._latest.clear()
+        self._latest.append(self._compute())
+
+    def result(self) -> Tensor:
+        return self._latest[0]
+
+
 def installed(module: str, package: str | None = None) -> str:
     """Import a module and return its package's version.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from frugal.bench.peer import ALLOWED_CODES, Entry, Missing, Peer, Unsupported, first_line, installed
+from frugal.bench.peer import ALLOWED_CODES, Entry, Kept, Missing, Peer, Unsupported, first_line, installed
 from frugal.bench.problem import Problem
 from frugal.bench.shapes import Conv
 
@@ -52,12 +52,8 @@ def prepare_gemm(problem: Problem, threads: int) -> Entry:
     with fbgemm():
         x, w = as_quantized(problem, problem.x)
         packed = torch.ops.quantized.linear_prepack(w, problem.real_bias)
-        latest = [multiply(x, packed, problem.y_scale, problem.y_zero_point)]
-
-    def run() -> None:
-        latest[0] = multiply(x, packed, problem.y_scale, problem.y_zero_point)
-
-    return Entry(run, lambda: latest[0].int_repr(), problem.expected(), ALLOWED_CODES)
+    run = Kept(lambda: multiply(x, packed, problem.y_scale, problem.y_zero_point))
+    return Entry(run, lambda: run.result().int_repr(), problem.expected(), ALLOWED_CODES)
 
 
 def prepare_conv(problem: Problem, threads: int) -> Entry:
@@ -69,12 +65,8 @@ def prepare_conv(problem: Problem, threads: int) -> Entry:
         w = w.contiguous(memory_format=torch.channels_last)
         window = ([shape.stride] * 2, [shape.padding] * 2, [1, 1], shape.groups)
         packed = torch.ops.quantized.conv2d_prepack(w, problem.real_bias, *window)
-        latest = [convolve(x, packed, problem.y_scale, problem.y_zero_point)]
-
-    def run() -> None:
-        latest[0] = convolve(x, packed, problem.y_scale, problem.y_zero_point)
-
-    return Entry(run, lambda: latest[0].int_repr().permute(0, 2, 3, 1), problem.expected(), ALLOWED_CODES)
+    run = Kept(lambda: convolve(x, packed, problem.y_scale, problem.y_zero_point))
+    return Entry(run, lambda: run.result().int_repr().permute(0, 2, 3, 1), problem.expected(), ALLOWED_CODES)
 
 
 GEMM = (Peer("torch fbgemm", "u8", prepare_gemm, find),)

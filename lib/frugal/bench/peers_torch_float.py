@@ -6,13 +6,11 @@ each sum is rounded to ``eps`` of its size, so the result is off by at most (ter
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frugal.bench.peer import Entry, Peer, installed
+from frugal.bench.peer import Entry, Kept, Peer, installed
 from frugal.bench.problem import Problem, exact_sums
 from frugal.bench.shapes import Conv, Gemm
 
@@ -41,24 +39,15 @@ def error_bound(problem: Problem, dtype: torch.dtype) -> float:
 def prepare(problem: Problem, dtype: torch.dtype) -> Entry:
     x, w, bias = real_operands(problem, dtype)
     shape = problem.shape
-    latest: list[Tensor] = []
     if isinstance(shape, Gemm):
-        run = _keep(latest, lambda: F.linear(x, w, bias))
+        run = Kept(lambda: F.linear(x, w, bias))
         expected = problem.expected_real()
     else:
         assert isinstance(shape, Conv)
         x, w = x.permute(0, 3, 1, 2), w.contiguous(memory_format=torch.channels_last)
-        run = _keep(latest, lambda: F.conv2d(x, w, bias, shape.stride, shape.padding, groups=shape.groups))
+        run = Kept(lambda: F.conv2d(x, w, bias, shape.stride, shape.padding, groups=shape.groups))
         expected = problem.expected_real().permute(0, 3, 1, 2)
-    return Entry(run, lambda: latest[0].double(), expected, error_bound(problem, dtype))
-
-
-def _keep(latest: list[Tensor], compute: Callable[[], Tensor]) -> Callable[[], None]:
-    def run() -> None:
-        with torch.no_grad():
-            latest[:] = [compute()]
-
-    return run
+    return Entry(run, lambda: run.result().double(), expected, error_bound(problem, dtype))
 
 
 def prepare_float32(problem: Problem, threads: int) -> Entry:

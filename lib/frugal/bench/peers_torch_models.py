@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frugal.bench.network import OUTPUT, NetworkProblem
-from frugal.bench.peer import Entry, Peer, installed
+from frugal.bench.peer import Entry, Kept, Peer, installed
 
 
 def find() -> str:
@@ -40,13 +40,13 @@ def entry(
     problem: NetworkProblem, model: Callable[[Tensor], Tensor], change: Callable[[Tensor], Tensor], precision: str
 ) -> Entry:
     """Run a model on ``change(x)``; what is done to x is part of the work."""
-    latest: list[Tensor] = []
 
-    def run() -> None:
+    def compute() -> Tensor:
         with torch.no_grad():
-            latest[:] = [model(change(problem.x))]
+            return model(change(problem.x))
 
-    return problem.entry(run, lambda: latest[0].float(), precision)
+    run = Kept(compute)
+    return problem.entry(run, lambda: run.result().float(), precision)
 
 
 def unchanged(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from frugal.bench.peer import ALLOWED_CODES, Entry, Missing, Peer, Unsupported, first_line, installed
+from frugal.bench.peer import ALLOWED_CODES, Entry, Kept, Missing, Peer, Unsupported, first_line, installed
 from frugal.bench.problem import Problem
 from frugal.bench.shapes import Conv
 
@@ -30,15 +30,10 @@ def prepare_gemm(problem: Problem, threads: int) -> Entry:
     multiply = torch.ops.onednn.qlinear_pointwise.default
     try:
         w = torch.ops.onednn.qlinear_prepack(problem.w, list(x.shape))
-        y = multiply(x, problem.x_scale, problem.x_zero_point, w, w_scale, zeros, bias, *to_codes)
     except RuntimeError as error:
         raise Unsupported(f"qlinear_pointwise: {first_line(error)}") from None
-    latest = [y]
-
-    def run() -> None:
-        latest[0] = multiply(x, problem.x_scale, problem.x_zero_point, w, w_scale, zeros, bias, *to_codes)
-
-    return Entry(run, lambda: latest[0], problem.expected(), ALLOWED_CODES)
+    run = Kept(lambda: multiply(x, problem.x_scale, problem.x_zero_point, w, w_scale, zeros, bias, *to_codes))
+    return Entry(run, run.result, problem.expected(), ALLOWED_CODES)
 
 
 def prepare_conv(problem: Problem, threads: int) -> Entry:
@@ -54,15 +49,11 @@ def prepare_conv(problem: Problem, threads: int) -> Entry:
         w = torch.ops.onednn.qconv_prepack(
             problem.w, problem.w_scale, problem.x_scale, problem.x_zero_point, *window, list(x.shape)
         )
-        weights = (w, problem.w_scale, zeros, problem.real_bias)
-        latest = [convolve(*given, *weights, *window, *to_codes)]
     except RuntimeError as error:
         raise Unsupported(f"qconv2d_pointwise: {first_line(error)}") from None
-
-    def run() -> None:
-        latest[0] = convolve(*given, *weights, *window, *to_codes)
-
-    return Entry(run, lambda: latest[0].permute(0, 2, 3, 1), problem.expected(), ALLOWED_CODES)
+    weights = (w, problem.w_scale, zeros, problem.real_bias)
+    run = Kept(lambda: convolve(*given, *weights, *window, *to_codes))
+    return Entry(run, lambda: run.result().permute(0, 2, 3, 1), problem.expected(), ALLOWED_CODES)
 
 
 GEMM = (Peer("torch oneDNN qlinear", "u8", prepare_gemm, find),)

@@ -80,6 +80,8 @@ def closing(summary: Mapping[str, Any], missing: Mapping[str, str], noise: Noise
         )
     if noise is not None:
         lines.append(f"the machine: {noise}")
+        if summary["noisy_shapes"]:
+            lines.append(f"noisy while these were timed: {' '.join(summary['noisy_shapes'])}")
         if noise.noisy:
             lines.append("NOISY: do not quote these figures; close what runs beside, and repeat")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ class Outcome:
     """What a bench found.
 
     results: one for every entrant and layer.
-    noise:   the worst of all layers; None when nobody was timed.
+    noise:   that of the median layer; None when nobody was timed. ``noisy_shapes`` of the summary names single ones.
     missing: peers that are not here, and why.
     versions: of those that are.
     notes:   what a reader must know of the peers.
@@ -84,18 +84,20 @@ def hold(
     here, versions, missing = present(peers)
     timing = replace(timing, load=system_load())
     results: list[Result] = []
-    worst: Noise | None = None
+    noises: dict[str, Noise] = {}
     with threads_of_torch(timing.threads), pinned(timing.threads):
         for shape in shapes:
             found, noise = compete(make(shape), here, timing)
             results += found
-            if noise is not None and (worst is None or noise.spread > worst.spread):
-                worst = noise
+            if noise is not None:
+                noises[str(shape)] = noise
             announce(shape, found)
+    usual = sorted(noises.values(), key=lambda noise: noise.spread)[len(noises) // 2] if noises else None
     summary = summarise(results, isa=isa, threads=timing.threads, outputs=outputs)
-    summary |= {"rounds": timing.rounds, "missing": missing, "noisy": worst is not None and worst.noisy}
-    summary |= {"noise": [] if worst is None else list(worst.reasons), "notes": list(notes)}
-    return Outcome(results, worst, missing, versions, notes, summary)
+    summary |= {"rounds": timing.rounds, "missing": missing, "noisy": usual is not None and usual.noisy}
+    summary |= {"noise": [] if usual is None else list(usual.reasons), "notes": list(notes)}
+    summary["noisy_shapes"] = [shape for shape, noise in noises.items() if noise.noisy]
+    return Outcome(results, usual, missing, versions, notes, summary)
 
 
 def as_record(outcome: Outcome) -> dict[str, Any]:
