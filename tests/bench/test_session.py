@@ -107,6 +107,15 @@ def test_a_wrong_result_of_ours_ends_with_exit_code_1(fake, quick, monkeypatch):
         assert ("WRONG: ours u8 on 2 layers" in done.output) == bool(off)
 
 
+def test_a_failure_of_ours_ends_with_exit_code_1(fake, monkeypatch):
+    from frugal.bench import gemm
+
+    monkeypatch.setattr(gemm, "peers", lambda isa, output: [fake("ours", unsupported="no memory"), fake("a")])
+    done = CliRunner().invoke(command.bench, ["gemm", "--quick", "--shapes", "3,4,5"])
+    assert done.exit_code == 1
+    assert "left out: ours u8: no memory" in done.output
+
+
 def test_a_small_bench_runs_with_whatever_is_installed(tmp_path):
     file = tmp_path / "gemm.json"
     done = CliRunner().invoke(command.bench, ["gemm", "--quick", "--shapes", "32,32,64", "--json", str(file)])

@@ -177,7 +177,7 @@ def maker(weight_bits: str) -> Callable[[Any], Any]:
 
 
 def run_bench(settings: Settings, shapes: Sequence[Any], peers: Callable[[], Sequence[Peer]], **more: Any) -> None:
-    """Run, print and write; ends with exit code 1 when ours was wrong."""
+    """Run, print and write; ends with exit code 1 when ours was wrong or failed."""
     from frugal.bench import ours, report, session
     from frugal.bench.caps import unrank_free
 
@@ -204,5 +204,5 @@ def close(outcome: Outcome, file: Path | None) -> None:
     if file is not None:
         record.save(session.as_record(outcome), file)
         click.echo(f"wrote {file}")
-    if any(result.name == OURS and result.wrong for result in outcome.results):
+    if any(result.name == OURS and (result.wrong or result.unsupported) for result in outcome.results):
         raise SystemExit(1)
