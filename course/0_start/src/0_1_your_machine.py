@@ -1,7 +1,7 @@
 # %% [markdown] id="title"
 # # 0.1 Your machine
 #
-# **Afterwards you can**
+# **Afterwards you will be able to**
 # - use a notebook of this course: run a cell, commit to a prediction, move a slider, read a check;
 # - say what this machine has for integers of 8 bits;
 # - measure how long a network takes, without fooling yourself;

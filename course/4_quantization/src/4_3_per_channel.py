@@ -1,7 +1,7 @@
 # %% [markdown] id="title"
 # # 4.3 One scale, or one for each channel?
 #
-# **Afterwards you can**
+# **Afterwards you will be able to**
 # - say what a single scale costs the small channels of a layer, and see it in a picture;
 # - explain why one scale per *output* channel is free in integer arithmetic, and one per *input* channel is not;
 # - count the bytes that the scales take;
