@@ -170,6 +170,22 @@ def test_a_wrong_answer_is_recognised_by_its_digest_and_the_first_of_two_alike_i
     assert report.fair
 
 
+def test_the_first_failing_case_is_a_key_where_all_who_fail_it_alike_are_told_the_same(tiny):
+    check = (
+        "from frugal.show.check import case, check\n"
+        "check(clip, case('inside', 2, 0, 3, expect=2), case('above', 5, 0, 3, expect=3))\n"
+    )
+    tiny.lab(tiny.tree.lab_source(NAME).read_text().replace('assert clip(5, 0, 3) == 3, "5 lies above 3"', check))
+    report = verify(tiny.tree, NAME)
+    first = report.misconceptions["clip"]["first_failing"]
+    named = {key.partition(":")[0]: set() for key in first}
+    for key, entry in first.items():
+        named[key.partition(":")[0]].add(entry["name"])
+    # low_only and zero return 0 for 2, never_clips and forgets_high return 5 for 5: each pair has two sentences
+    assert named == {"inside": {"high_only", "negates"}}
+    assert verify(tiny.tree, NAME, workers=1).misconceptions == report.misconceptions
+
+
 @pytest.mark.parametrize(
     "text, told",
     [

@@ -17,6 +17,8 @@ from frugal.quant.affine import QParams, choose_qparams
 from frugal.show import attempt as attempt_module
 from frugal.show.attempt import attempt
 from frugal.show.check import case, check, examine, holds, raises
+from frugal.show.unblock import go_on
+from frugal.show.words import in_words, number, two_numbers
 
 X = torch.tensor([0.4, 1.5, 2.6])
 CODES = torch.tensor([0, 2, 3], dtype=torch.int8)
@@ -136,7 +138,7 @@ def test_wrong_codes_are_told_in_steps_with_the_first_index_and_the_count():
     status, words = told(lambda x: x.ceil().to(torch.int8))
     assert status == "wrong value"
     assert "value [0]: got 1, expected 0 (1 step too high); 1 of 3 values differ" in words
-    assert "input: <lambda>(float32 [0.4, 1.5, 2.6])" in words
+    assert "input: your answer(float32 [0.4, 1.5, 2.6])" in words
 
 
 def test_unsigned_codes_do_not_wrap_when_they_are_compared():
@@ -359,7 +361,7 @@ def test_only_the_smallest_failing_case_is_explained():
     assert [row.passed for row in verdict.rows] == [True, False, False]
     assert repr(verdict).count("expected") == 1
     assert verdict._repr_html_().count("expected") == 1
-    assert verdict.headline == "<lambda>: 2 of 3 cases fail"
+    assert verdict.headline == "your answer: 2 of 3 cases fail"
 
 
 def test_a_failed_check_raises_two_lines_and_shows_no_traceback(capsys):
@@ -456,6 +458,34 @@ def test_arguments_of_the_wrong_kind_are_the_authors_mistake():
         raises("ValueError")
 
 
+# ---- what go_on borrowed ----
+
+
+def test_the_librarys_version_is_not_taken_for_an_answer(capsys):
+    def quantize(x):
+        raise NotImplementedError
+
+    borrowed = go_on(quantize, fallback=right)
+    assert torch.equal(borrowed(X), CODES)
+    with pytest.raises(CheckFailed, match="your exercise is still open; run your own cell again") as failure:
+        check(borrowed, ROUNDS)
+    assert failure.value.status == "not attempted"
+    assert str(failure.value).startswith("quantize: not attempted yet")
+
+
+def test_going_on_with_an_answer_whose_check_failed_says_so(capsys):
+    answer = lambda x: x.ceil().to(torch.int8)  # noqa: E731
+    with pytest.raises(CheckFailed):
+        check(answer, ROUNDS)
+    capsys.readouterr()
+    assert go_on(answer, fallback=right) is answer
+    assert capsys.readouterr().out == "your answer: the lab goes on with yours, although its check fails.\n"
+    check(answer, case("one", X[2:], expect=CODES[2:]))
+    capsys.readouterr()
+    go_on(answer, fallback=right)
+    assert "fails" not in capsys.readouterr().out
+
+
 # ---- known mistakes ----
 
 
@@ -467,7 +497,7 @@ def test_a_catalogued_mistake_is_called_by_its_name(tmp_path):
     digest = verdict_of(truncates).digest
     entry = {"name": "truncates", "says": "Codes are cut towards zero.", "hint": "look at 1.5"}
     (tmp_path / "misconceptions.json").write_text(json.dumps({"quantize": {digest: entry}}))
-    with pytest.raises(CheckFailed, match="This is exactly what you get when: Codes are cut towards zero"):
+    with pytest.raises(CheckFailed, match="One mistake that gives exactly these results: Codes are cut towards zero"):
         check(lambda values: torch.trunc(values).char(), ROUNDS, title="quantize")
     verdict = examine(lambda x: x.ceil().char(), ROUNDS, title="quantize")
     assert verdict.diagnosis == ()
@@ -480,7 +510,46 @@ def test_a_mistake_is_recognised_when_it_is_written_in_another_way(tmp_path):
     digest = examine(lambda x: ((x.max() - x.min()) / 256).item(), step).digest
     (tmp_path / "misconceptions.json").write_text(json.dumps({"step": {digest: {"name": "n", "says": "2^b steps"}}}))
     other = examine(lambda x: float(x.max()) / 256 - float(x.min()) / 256 + 1e-10, step, title="step")
-    assert other.diagnosis == ("This is exactly what you get when: 2^b steps",)
+    assert other.diagnosis == ("One mistake that gives exactly these results: 2^b steps",)
+
+
+def test_two_mistakes_at_once_are_recognised_by_the_first_failing_case(tmp_path):
+    small, large = case("small", torch.tensor([1.7]), expect=torch.tensor([2], dtype=torch.int8)), ROUNDS
+    first = examine(truncates, small, large).first_failing
+    assert first.startswith("small:")
+    entry = {"name": "truncates", "says": "Codes are cut towards zero.", "hint": "look at 1.7"}
+    (tmp_path / "misconceptions.json").write_text(json.dumps({"quantize": {"first_failing": {first: entry}}}))
+    told = examine(lambda x: truncates(x) * (1 if len(x) == 1 else 2), small, large, title="quantize").diagnosis
+    assert told == ("Possibly: Codes are cut towards zero.", "Hint: look at 1.7")
+    assert examine(lambda x: truncates(x) + 2, small, large, title="quantize").diagnosis == ()
+    assert examine(lambda x: truncates(x).int(), small, large, title="quantize").diagnosis == ()  # another dtype
+
+
+def test_a_property_alone_recognises_nothing_and_a_right_answer_has_no_failing_case():
+    assert examine(right, holds("never", lambda: False), ROUNDS).first_failing == ""
+    assert examine(right, ROUNDS).first_failing == ""
+
+
+def test_crashes_over_two_dtypes_are_two_mistakes():
+    def zero_point_of(dtype):
+        return lambda x: QParams(torch.tensor(0.5), torch.tensor(3, dtype=dtype), -8, 7)
+
+    crashes = [examine(zero_point_of(dtype), ROUNDS) for dtype in (torch.float32, torch.int64)]
+    assert [verdict.status for verdict in crashes] == ["crashed", "crashed"]
+    assert crashes[0].digest != crashes[1].digest
+    assert crashes[0].first_failing != crashes[1].first_failing
+
+
+def test_crashes_that_differ_in_numbers_and_addresses_are_one_mistake():
+    def raising(words):
+        def crashes(x):
+            raise ValueError(words)
+
+        return crashes
+
+    one, same, other = ("3 steps of 0.25 at 0x7f00aa", "12 steps of -1e-05 at 0x7f11bb", "3 codes of 0.25 at 0x7f00aa")
+    digests = [examine(raising(words), ROUNDS).digest for words in (one, same, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_digest_covers_every_case_and_property():
@@ -496,11 +565,20 @@ def test_the_digest_covers_every_case_and_property():
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"quantize": 3}', '{"quantize": {"DIGEST": 3}}', '{"quantize": {"DIGEST": {}}}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"quantize": 3}',
+        '{"quantize": {"DIGEST": 3}}',
+        '{"quantize": {"DIGEST": {}}}',
+        '{"quantize": {"first_failing": {"FIRST": 3}}}',
+    ],
 )
 def test_a_broken_catalogue_is_a_note_and_not_a_failure(text, tmp_path):
-    digest = verdict_of(truncates).digest
-    (tmp_path / "misconceptions.json").write_text(text.replace("DIGEST", digest))
+    verdict = verdict_of(truncates)
+    text = text.replace("DIGEST", verdict.digest).replace("FIRST", verdict.first_failing)
+    (tmp_path / "misconceptions.json").write_text(text)
     verdict = examine(truncates, ROUNDS, title="quantize")
     assert "could not be read" in verdict.diagnosis[0]
     assert verdict.status == "wrong value"
@@ -540,3 +618,33 @@ def test_the_table_is_sound_html_with_words_beside_signs():
 def test_a_green_verdict_keeps_its_table_folded():
     tags = Tags(verdict_of(right)._repr_html_())
     assert "details" in [tag for tag, _ in tags.seen]
+
+
+def test_under_a_drawn_table_the_message_is_one_line_and_keeps_its_reason_for_programs():
+    verdict = verdict_of(truncates)
+    drawn = verdict.error(drawn=True)
+    assert drawn._render_traceback_() == [verdict.headline]
+    assert str(drawn) == str(verdict.error())
+    assert len(verdict.error()._render_traceback_()) == 2
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (torch.tensor([[1, 2], [3, 4]], dtype=torch.int8), "int8 [[1, 2], [3, 4]]"),
+        (torch.tensor([[-0.0], [0.5]]), "float32 [[0], [0.5]]"),
+        (torch.zeros(3, 64), "float32 of shape 3 × 64"),
+        (torch.full((17,), torch.nan), "float32 of shape 17 (17 of 17 values not finite)"),
+        (torch.zeros(2, 0), "float32 of shape 2 × 0 (empty)"),
+        (torch.zeros(2, device="meta"), "float32 of shape 2 (without values)"),
+        (torch.eye(3).to_sparse(), "float32 of shape 3 × 3 (sparse_coo)"),
+        (torch.tensor(-0.0), "0"),
+    ],
+)
+def test_small_tensors_are_written_out_and_large_ones_told_by_their_shape(value, words):
+    assert in_words(value) == words
+
+
+def test_no_number_is_minus_zero():
+    assert number(-0.0) == "0"
+    assert two_numbers(-0.0, 1.0) == ("0", "1")

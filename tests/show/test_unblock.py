@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from frugal.quant import affine
-from frugal.show.unblock import go_on, is_unanswered
+from frugal.show.unblock import fallback_for, go_on, is_unanswered
 
 
 def as_handed_out(x):
@@ -109,9 +109,11 @@ def test_source_is_not_needed():
 
 
 def test_an_unanswered_exercise_goes_on_with_the_library(capsys):
-    assert go_on(as_handed_out, "frugal.quant.affine:quantize") is affine.quantize
+    borrowed = go_on(as_handed_out, "frugal.quant.affine:quantize")
     said = capsys.readouterr()
-    assert said.out == "as_handed_out: not answered yet; the lab goes on with frugal.quant.affine.quantize.\n"
+    x, qparams = torch.tensor([-1.0, 0.3]), affine.choose_qparams(torch.tensor([-1.0, 2.0]), 3)
+    assert torch.equal(borrowed(x, qparams=qparams), affine.quantize(x, qparams))
+    assert said.out == "as_handed_out: not answered yet; the lab goes on with the library's version.\n"
     assert said.err == ""
 
 
@@ -121,8 +123,26 @@ def test_an_answer_goes_on_as_it_is_even_when_it_is_wrong(capsys):
 
 
 def test_a_lab_can_bring_its_own_fallback(capsys):
-    assert go_on(as_handed_out, fallback=answered) is answered
-    assert "the lab goes on with answered" in capsys.readouterr().out
+    borrowed = go_on(as_handed_out, fallback=lambda x: x + 1)
+    assert borrowed(2) == 3
+    assert "lambda" not in capsys.readouterr().out
+
+
+def test_what_was_borrowed_stays_borrowed_however_often_the_cell_runs(capsys):
+    borrowed = go_on(as_handed_out, fallback=answered)
+    capsys.readouterr()
+    assert go_on(borrowed, fallback=answered) is borrowed
+    assert capsys.readouterr().out.startswith("as_handed_out: still open; the lab goes on with the library's version.")
+    assert (fallback_for(borrowed), fallback_for(answered), fallback_for(max)) == ("as_handed_out", "", "")
+    assert not is_unanswered(borrowed)
+
+
+def test_a_borrowed_class_can_still_be_made_and_derived_from(capsys):
+    borrowed = go_on(Network, fallback=torch.nn.Identity)
+    assert isinstance(borrowed(), torch.nn.Identity)
+    assert fallback_for(borrowed) == borrowed.__name__ == "Network"
+    assert fallback_for(type("Mine", (borrowed,), {})) == ""
+    assert not is_unanswered(borrowed)
 
 
 @pytest.mark.parametrize("reference", ["frugal.quant.affine:no_such_name", "frugal.nowhere:x", "no colon", ""])

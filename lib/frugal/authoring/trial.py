@@ -148,6 +148,7 @@ def run_cell(source: str, names: dict[str, Any], name: str) -> dict[str, Any]:
             "passed": False,
             "status": getattr(error, "status", "crashed"),
             "digest": getattr(error, "digest", ""),
+            "first_failing": getattr(error, "first_failing", ""),
             "message": f"{type(error).__name__}: {error}"[:600],
         }
     if "matplotlib.pyplot" in sys.modules:

@@ -31,6 +31,8 @@ from frugal.core.errors import SourceError
 LEAST_WRONG, LEAST_RIGHT = 8, 3
 LIMIT_S = 25.0  # one answer meeting one cell
 LAB_LIMIT_S = 180.0  # the whole lab, once
+Mistake = dict[str, str]  # name, says, and hint where there is one
+Mistakes = dict[str, Any]  # digest -> Mistake, and "first_failing" -> {case and digest -> Mistake}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Report:
     lab: str
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
-    misconceptions: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    misconceptions: dict[str, Mistakes] = field(default_factory=dict)
 
     @property
     def total(self) -> Row:
@@ -110,8 +112,8 @@ def lab_problems(tree: Tree, lab: str) -> list[str]:
     return _lab_problems(tree, lab, cells, _try(tree, lab, cells, [], 1, LIMIT_S))
 
 
-def misconceptions(tree: Tree, lab: str, *, workers: int = 2) -> dict[str, dict[str, dict[str, str]]]:
-    """Return, for each exercise, the digest of what a wrong answer makes the visible check see, and its name."""
+def misconceptions(tree: Tree, lab: str, *, workers: int = 2) -> dict[str, Mistakes]:
+    """Return, for each exercise, the digests of what a wrong answer makes the visible check see, and its name."""
     return verify(tree, lab, workers=workers).misconceptions
 
 
@@ -258,19 +260,27 @@ def _notes(visible: list[dict]) -> list[str]:
     return notes
 
 
-def _recognised(exercise: str, records: list[dict], catalogue: Catalogue) -> dict[str, dict[str, str]]:
-    """Map digests to the sentence for the student; the first of two wrong answers that look the same is named."""
+def _recognised(exercise: str, records: list[dict], catalogue: Catalogue) -> Mistakes:
+    """Map digests to the sentence for the student; the first of two wrong answers that look the same is named.
+
+    Under ``first_failing`` the same for the first failing case alone, where all who fail it alike share a sentence.
+    """
     answers = {answer.name: answer for answer in catalogue.answers}
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, Mistake] = {}
+    first: dict[str, list[Mistake]] = {}
     for record in records:
         if (record.get("exercise"), record["kind"], record.get("role")) != (exercise, "wrong", "test"):
             continue
-        if record["passed"] or not record["digest"] or record["digest"] in found:
+        if record["passed"] or not record["digest"]:
             continue
         answer = answers[record["name"]]
         entry = {"name": answer.name, "says": answer.says}
-        found[record["digest"]] = {**entry, "hint": answer.hint} if answer.hint else entry
-    return found
+        entry = {**entry, "hint": answer.hint} if answer.hint else entry
+        found.setdefault(record["digest"], entry)
+        if record.get("first_failing"):
+            first.setdefault(record["first_failing"], []).append(entry)
+    alike = {key: told[0] for key, told in first.items() if len({entry["says"] for entry in told}) == 1}
+    return {**found, "first_failing": alike} if alike else dict(found)
 
 
 def _lab_problems(tree: Tree, lab: str, cells: list[Cell], records: list[dict]) -> list[str]:

@@ -44,6 +44,8 @@ class CheckFailed(AssertionError):
 
     status: one of STATUSES, what kind of failure it is.
     digest: a short hash of everything the answer returned, by which a catalogued wrong answer is recognised.
+    first_failing: the first failing case and the hash of what the answer returned there; less to go by, still a hint.
+    brief: the one line to show where a table above it tells the rest; by default the whole message is shown.
     """
 
     STATUSES = (
@@ -55,13 +57,23 @@ class CheckFailed(AssertionError):
         "too slow",
     )
 
-    def __init__(self, message: str, *, status: str = "wrong value", digest: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: str = "wrong value",
+        digest: str = "",
+        first_failing: str = "",
+        brief: str = "",
+    ) -> None:
         if status not in self.STATUSES:
             raise ValueError(f"status must be one of {', '.join(self.STATUSES)}; got {status!r}")
         super().__init__(message)
         self.status = status
         self.digest = digest
+        self.first_failing = first_failing
+        self.brief = brief
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the message alone: the frames below it are the library's, not the student's."""
-        return str(self).splitlines()
+        return (self.brief or str(self)).splitlines()

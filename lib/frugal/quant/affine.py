@@ -57,9 +57,10 @@ class QParams:
                 f"got {self.quant_min} to {self.quant_max}"
             )
         if ((self.zero_point < self.quant_min) | (self.zero_point > self.quant_max)).any():
+            lowest, highest = self.zero_point.min().item(), self.zero_point.max().item()
             raise ValueError(
                 f"zero_point must be a code from {self.quant_min} to {self.quant_max}, so that real 0 is exact, "
-                f"got {self.zero_point.min().item()} to {self.zero_point.max().item()}"
+                f"got {lowest if lowest == highest else f'{lowest} to {highest}'}"
             )
 
     @property

@@ -44,12 +44,14 @@ class Verdict:
     rows:      one per case, in the author's order: from small to large.
     digest:    names everything the answer returned; a catalogued wrong answer that returns the same has the same one.
     diagnosis: what is known about answers with this digest, in whole sentences.
+    first_failing: "<case name>:<digest>" of the first failing case alone; empty where that is a property, or none.
     """
 
     title: str
     rows: tuple[Row, ...]
     digest: str
     diagnosis: tuple[str, ...] = ()
+    first_failing: str = ""
 
     @property
     def passed(self) -> bool:
@@ -79,13 +81,17 @@ class Verdict:
             return f"{self.title}: not attempted yet"
         return f"{self.title}: {failed} of {count(len(self.rows), 'case')} fail{'s' if failed == 1 else ''}"
 
-    def error(self) -> CheckFailed:
-        """The error that stops the cell: two or three lines, no traceback."""
+    def error(self, *, drawn: bool = False) -> CheckFailed:
+        """The error that stops the cell: two or three lines, of which one is shown where the table was drawn."""
         assert self.first_failure is not None
         row = self.first_failure
         reason = list(row.told[:1]) if self.is_open else [f"{row.name}: {row.told[0]}"] if row.told else [row.name]
         return CheckFailed(
-            "\n  ".join([self.headline, *reason, *self.diagnosis[:1]]), status=self.status, digest=self.digest
+            "\n  ".join([self.headline, *reason, *self.diagnosis[:1]]),
+            status=self.status,
+            digest=self.digest,
+            first_failing=self.first_failing,
+            brief=self.headline if drawn else "",
         )
 
     def __repr__(self) -> str:

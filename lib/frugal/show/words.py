@@ -11,7 +11,7 @@ from torch import Tensor
 
 from frugal.core.check import describe
 
-SHOWN = 8  # values of a tensor that are printed one by one
+SHOWN = 16  # values of a tensor that are printed one by one
 WIDTH = 120  # characters of anything else
 
 
@@ -20,8 +20,8 @@ def in_words(value: Any) -> str:
 
     >>> in_words(torch.tensor([0.5, 2.0]))
     'float32 [0.5, 2]'
-    >>> in_words((1, torch.zeros(3, 4, dtype=torch.int8)))
-    '(1, a tensor int8 [3, 4])'
+    >>> in_words((1, torch.zeros(3, 64, dtype=torch.int8)))
+    '(1, int8 of shape 3 × 64)'
     """
     if isinstance(value, Tensor):
         return _tensor(value)
@@ -44,13 +44,13 @@ def in_words(value: Any) -> str:
 
 def number(value: Any) -> str:
     """Write a number with at most six digits, as the lecture would."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)  # -0.0 + 0.0 is 0.0
 
 
 def two_numbers(first: Any, second: Any) -> tuple[str, str]:
     """Write two numbers with as many digits as it takes to tell them apart."""
     for digits in (6, 9, 17):
-        words = tuple(f"{each:.{digits}g}" if isinstance(each, float) else str(each) for each in (first, second))
+        words = tuple(f"{each + 0.0:.{digits}g}" if isinstance(each, float) else str(each) for each in (first, second))
         if words[0] != words[1]:
             break
     return words[0], words[1]
@@ -62,6 +62,12 @@ def type_name(value: Any) -> str:
         return "None"
     name = "tensor" if type(value) is Tensor else type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
+def name_of(function: Any) -> str:
+    """Name a function as its cell does; one without a name of its own is "your answer"."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return "your answer" if name == "<lambda>" else name
 
 
 def shorten(text: str, width: int = WIDTH) -> str:
@@ -84,8 +90,16 @@ def _is_usual(value: Any, name: str, each: Any) -> bool:
 
 def _tensor(x: Tensor) -> str:
     dtype = str(x.dtype).removeprefix("torch.")
-    if x.ndim == 0 and x.device.type != "meta":
+    shape = f"{dtype} of shape {' × '.join(map(str, x.shape)) or '[]'}"
+    if x.device.type == "meta" or x.layout != torch.strided:  # no values to look at, or none that lie side by side
+        return f"{shape} ({'without values' if x.device.type == 'meta' else str(x.layout).removeprefix('torch.')})"
+    if x.ndim == 0:
         return number(x.item())
-    if x.ndim == 1 and 0 < x.numel() <= SHOWN and x.layout == torch.strided and x.device.type != "meta":
-        return f"{dtype} [{', '.join(number(each) for each in x.tolist())}]"
-    return f"a tensor {describe(x.detach())}"
+    if 0 < x.numel() <= SHOWN:
+        return f"{dtype} {_nested(x.tolist())}"
+    _, comma, odd = describe(x.detach()).partition("], ")  # "empty", "2 of 192 values not finite"
+    return f"{shape} ({odd})" if comma else shape
+
+
+def _nested(values: Any) -> str:
+    return f"[{', '.join(map(_nested, values))}]" if isinstance(values, list) else number(values)
