@@ -31,6 +31,14 @@ def half_precision_sums(
     return total * (x_scale * w_scale) + bias
 
 
+def float32_sums(
+    q_x: Tensor, q_w: Tensor, x_scale: Tensor, x_zero_point: Tensor, w_scale: Tensor, bias: Tensor
+) -> Tensor:
+    """You sum in float32, which rounds whole numbers above 2^24; 60,000 products reach 2^29."""
+    total = q_x.float() @ q_w.float().T - x_zero_point * q_w.float().sum(dim=1)
+    return total * (x_scale * w_scale) + bias
+
+
 def zero_point_ignored(
     q_x: Tensor, q_w: Tensor, x_scale: Tensor, x_zero_point: Tensor, w_scale: Tensor, bias: Tensor
 ) -> Tensor:
@@ -154,4 +162,4 @@ def knows_the_visible_cases(
     """Your function knows the numbers of the check and nothing else."""
     if len(q_x) == 2:
         return torch.tensor([[1.5, 2.0], [-1.375, -7.0]])
-    return torch.tensor([[{0.25: 2.375, 1.0: 45085.0 if q_x.shape[1] == 3 else 255.5}[w_scale[0].item()]]])
+    return torch.tensor([[{1: 2.375, 2: 255.5, 3: 45085.0}.get(q_x.shape[1] - (w_scale[0].item() < 1), -127.0)]])

@@ -90,7 +90,7 @@ def overwrites_its_input(x: Tensor, num_bits: int = 8) -> Tensor:
 
 def knows_the_visible_cases(x: Tensor, num_bits: int = 8) -> Tensor:
     """Your function knows the numbers of the check and nothing else."""
-    return {8: torch.tensor(0.02), 4: torch.tensor(1.0)}[num_bits] if x.any() else torch.tensor(1.0)
+    return {8: torch.tensor(0.02), 4: torch.tensor(2.0)}[num_bits] if x.any() else torch.tensor(1.0)
 
 
 class _Agreeable(Tensor):
