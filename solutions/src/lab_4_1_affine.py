@@ -691,7 +691,7 @@ def library_steps(w: Tensor, axis: int = 0, num_bits: int = 8) -> Tensor:
 
 
 channel_scales = unblock.go_on(channel_scales, fallback=library_steps)
-above = dict(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)  # a legend beside no line
+above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}  # a legend beside no line
 net = fold_batchnorm(pretrained.load("resnet8_drawn"))
 weight = net.get_submodule("layer1.0.conv1").weight.detach()  # [16, 16, 3, 3]
 for name, scale in (
