@@ -34,12 +34,12 @@ def gemm(isa: str | None = None) -> list[Peer]:
         output = codes(problem.scale, zero_point=problem.y_zero_point)
         with forced(isa):
             layer = Linear8(problem.w, problem.bias, x_zero_point=problem.x_zero_point, output=output)
-        return _entry(layer, problem.x, problem.expected())
+        return _bound_entry(layer, problem.x, problem.expected())
 
     def prepare_sums(problem: Problem, threads: int) -> Entry:
         with forced(isa):
             layer = Linear8(problem.w, output=sums())
-        return _entry(layer, problem.x, problem.expected_sums())
+        return _bound_entry(layer, problem.x, problem.expected_sums())
 
     return [Peer(OURS, "u8", prepare, find), Peer(OURS, "s32", prepare_sums, find)]
 
@@ -63,6 +63,12 @@ def conv(isa: str | None = None) -> list[Peer]:
         return _entry(layer, problem.x, problem.expected())
 
     return [Peer(OURS, "u8", prepare, find)]
+
+
+def _bound_entry(layer: Linear8, x: Tensor, expected: Tensor) -> Entry:
+    """Bound to its tensors, as peers are that bind their memory."""
+    run = layer.bind(x)
+    return Entry(run, lambda: run.out, expected, allowed=0)
 
 
 def _entry(layer: Callable[..., Tensor], x: Tensor, expected: Tensor) -> Entry:

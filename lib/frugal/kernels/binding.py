@@ -12,13 +12,14 @@ import threading
 import weakref
 from ctypes import POINTER, Structure, byref, c_float, c_int, c_int32, c_size_t, c_ssize_t, c_void_p
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from frugal.core.check import describe
 from frugal.kernels import native
+from frugal.kernels.bound import NOT_FINITE, Bound, check_status
 from frugal.kernels.memory import (
     LARGEST_INT,
     check_apart,
@@ -32,7 +33,6 @@ from frugal.kernels.memory import (
 )
 from frugal.kernels.output import Output
 
-NO_MEMORY, NOT_FINITE = 1, 2
 _DTYPE_CODE = {torch.int32: 0, torch.uint8: 1, torch.int8: 2, torch.float32: 3}
 _own = threading.local()  # scratch memory of each Python thread
 
@@ -76,11 +76,28 @@ def _library() -> ctypes.CDLL:
         "frugal_max_pool": (i, [i, POINTER(_Conv), i, p, p]),
         "frugal_average_pool": (i, [i, POINTER(_Conv), POINTER(_Rescale), i, p, p]),
         "frugal_add": (i, [i, POINTER(_Rescale), i, p, p, p, c_size_t]),
+        "frugal_run": (i, [p]),
+        "frugal_unbind": (None, [p]),
     }
+    for name, (_, arguments) in list(signatures.items()):
+        bind = name.replace("frugal_", "frugal_bind_")
+        if hasattr(library, bind):  # takes what the call itself takes; a convolution brings its own scratch memory
+            signatures[bind] = (p, arguments[:-1] if name == "frugal_conv" else arguments)
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def _bound(name: str, arguments: tuple[object, ...], out: Tensor, *keep: object) -> Bound:
+    """Fix the arguments of ``frugal_<name>``; ``keep`` is whatever they point to."""
+    library = _library()
+    handle = getattr(library, f"frugal_bind_{name}")(*arguments)
+    if not handle:
+        raise MemoryError("the native library ran out of memory")
+    bound = Bound(partial(library.frugal_run, handle), out, keep)
+    weakref.finalize(bound, library.frugal_unbind, handle)
+    return bound
 
 
 @dataclass(frozen=True)
@@ -177,6 +194,21 @@ class ConvPlan:
 
 def gemm(path: int, layer: Layer, x: Tensor, residual: Tensor | None, out: Tensor | None) -> Tensor:
     """x [..., depth] times weights -> [..., out]."""
+    y, arguments = _gemm(path, layer, x, residual, out)
+    check_status(_library().frugal_gemm(*arguments))
+    return y
+
+
+def bind_gemm(path: int, layer: Layer, x: Tensor, residual: Tensor | None, out: Tensor | None) -> Bound:
+    """``gemm`` with its tensors fixed."""
+    y, arguments = _gemm(path, layer, x, residual, out)
+    return _bound("gemm", arguments, y, layer, x, residual)
+
+
+def _gemm(
+    path: int, layer: Layer, x: Tensor, residual: Tensor | None, out: Tensor | None
+) -> tuple[Tensor, tuple[object, ...]]:
+    """Check everything; the output, and the arguments of frugal_gemm."""
     check_input(x, layer.x_dtype, "x")
     if x.shape[-1] != layer.depth:
         raise ValueError(f"x must have {layer.depth} values in its last dimension, got {describe(x)}")
@@ -190,14 +222,11 @@ def gemm(path: int, layer: Layer, x: Tensor, residual: Tensor | None, out: Tenso
     m = x2.shape[0]
     if m > LARGEST_INT:
         raise ValueError(f"x has {m:,} rows, more than int32 counts; split it")
-    _check_status(
-        _library().frugal_gemm(
-            *(path, torch.get_num_threads(), layer.reference),
-            *(x2.data_ptr(), x2.stride(0), m, y2.data_ptr(), y2.stride(0)),
-            *((None, 0) if residual2 is None else (residual2.data_ptr(), residual2.stride(0))),
-        )
+    return y, (
+        *(path, torch.get_num_threads(), layer.reference),
+        *(x2.data_ptr(), x2.stride(0), m, y2.data_ptr(), y2.stride(0)),
+        *((None, 0) if residual2 is None else (residual2.data_ptr(), residual2.stride(0))),
     )
-    return y
 
 
 def conv(path: int, layer: Layer, plan: ConvPlan, x: Tensor, residual: Tensor | None, out: Tensor | None) -> Tensor:
@@ -205,13 +234,21 @@ def conv(path: int, layer: Layer, plan: ConvPlan, x: Tensor, residual: Tensor | 
     _check_picture(x, layer.x_dtype, plan.window)
     y = _picture_output(plan.window, layer, x, residual, out)
     raster = _scratch(plan.raster_bytes)
-    _check_status(
+    check_status(
         _library().frugal_conv(
             *(path, torch.get_num_threads(), plan.handle, layer.reference, x.data_ptr(), y.data_ptr()),
             *(_pointer(residual), _pointer(raster)),
         )
     )
     return y
+
+
+def bind_conv(path: int, layer: Layer, plan: ConvPlan, x: Tensor, residual: Tensor | None, out: Tensor | None) -> Bound:
+    """``conv`` with its tensors fixed."""
+    _check_picture(x, layer.x_dtype, plan.window)
+    y = _picture_output(plan.window, layer, x, residual, out)
+    arguments = (path, torch.get_num_threads(), plan.handle, layer.reference, x.data_ptr(), y.data_ptr())
+    return _bound("conv", (*arguments, _pointer(residual)), y, layer, plan, x, residual)
 
 
 def wants_interleaved(path: int, layer: Layer, plan: ConvPlan) -> bool:
@@ -226,13 +263,23 @@ def depthwise(
     """x [batch, h, w, channels] -> [batch, out_h, out_w, channels], a filter for each channel."""
     _check_picture(x, layer.x_dtype, plan.window)
     y = _picture_output(plan.window, layer, x, residual, out)
-    _check_status(
+    check_status(
         _library().frugal_depthwise(
             *(path, torch.get_num_threads(), byref(plan.struct), layer.reference),
             *(x.data_ptr(), y.data_ptr(), _pointer(residual)),
         )
     )
     return y
+
+
+def bind_depthwise(
+    path: int, layer: Layer, plan: ConvPlan, x: Tensor, residual: Tensor | None, out: Tensor | None
+) -> Bound:
+    """``depthwise`` with its tensors fixed."""
+    _check_picture(x, layer.x_dtype, plan.window)
+    y = _picture_output(plan.window, layer, x, residual, out)
+    arguments = (path, torch.get_num_threads(), byref(plan.struct), layer.reference, x.data_ptr(), y.data_ptr())
+    return _bound("depthwise", (*arguments, _pointer(residual)), y, layer, plan, x, residual)
 
 
 def quantize(x: Tensor, y: Tensor, scale: float, zero_point: int, low: int, high: int) -> bool:
@@ -248,7 +295,7 @@ def quantize(x: Tensor, y: Tensor, scale: float, zero_point: int, low: int, high
         *(scale, zero_point, low, high),
     )
     if status != NOT_FINITE:
-        _check_status(status)
+        check_status(status)
     return status != NOT_FINITE
 
 
@@ -257,9 +304,7 @@ def max_pool(window: Window, x: Tensor) -> Tensor:
     _check_picture(x, x.dtype, window)
     y = torch.empty((window.batch, *window.out_size, window.channels), dtype=x.dtype)
     struct, signed = window._struct(), x.dtype == torch.int8
-    _check_status(
-        _library().frugal_max_pool(torch.get_num_threads(), byref(struct), signed, x.data_ptr(), y.data_ptr())
-    )
+    check_status(_library().frugal_max_pool(torch.get_num_threads(), byref(struct), signed, x.data_ptr(), y.data_ptr()))
     return y
 
 
@@ -270,7 +315,7 @@ def average_pool(
     _check_picture(x, x.dtype, window)
     y = torch.empty((window.batch, *window.out_size, window.channels), dtype=x.dtype)
     struct, rescale = window._struct(), _Rescale(scale, 0.0, window.zero_point, 0, zero_point, *ends, border)
-    _check_status(
+    check_status(
         _library().frugal_average_pool(
             *(torch.get_num_threads(), byref(struct), byref(rescale), x.dtype == torch.int8),
             *(x.data_ptr(), y.data_ptr()),
@@ -290,7 +335,7 @@ def add(
     check_count(-(-a.numel() // 4096))
     y = torch.empty_like(a)
     rescale = _Rescale(*scales, *zero_points, *ends, 0)
-    _check_status(
+    check_status(
         _library().frugal_add(
             *(torch.get_num_threads(), byref(rescale), a.dtype == torch.int8),
             *(a.data_ptr(), b.data_ptr(), y.data_ptr(), a.numel()),
@@ -330,8 +375,3 @@ def _scratch(size: int) -> Tensor | None:
 
 def _pointer(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
-
-
-def _check_status(status: int) -> None:
-    if status:
-        raise MemoryError("the native library ran out of memory; split the batch")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frugal.kernels import binding, ops, reference
+from frugal.kernels.bound import Bound, bind_python
 from frugal.kernels.memory import check_apart, check_input, check_residual, output_tensor
 from frugal.kernels.output import Output, sums
 from frugal.kernels.pack import Packed, column_sums, fold_zero_point, pack, unpack
@@ -76,6 +77,22 @@ class Linear8(Plan):
         if is_watched(x):
             return copy_to(out, ops.linear(self, x, residual, isa))
         return self._run(x, residual, out, isa)
+
+    def bind(
+        self, x: Tensor, residual: Tensor | None = None, *, out: Tensor | None = None, isa: str | None = None
+    ) -> Bound:
+        """Fix the tensors of a call that will be repeated: see ``Bound``. The arguments are those of a call.
+
+        >>> x = torch.tensor([[10, 20]], dtype=torch.uint8)
+        >>> double = Linear8(torch.tensor([[2, 0], [0, 2]], dtype=torch.int8)).bind(x)
+        >>> double().tolist(), x.fill_(3).tolist(), double().tolist()
+        ([[20, 40]], [[3, 3]], [[6, 6]])
+        """
+        path = self.path(isa)
+        if path is None:
+            y = self._reference(x, residual, out)
+            return bind_python(lambda: self._reference(x, residual, y), y, x, residual)
+        return binding.bind_gemm(path, self._layer, x, residual, out)
 
     def _run(self, x: Tensor, residual: Tensor | None, out: Tensor | None, isa: str | None) -> Tensor:
         path = self.path(isa)

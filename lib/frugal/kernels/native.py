@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-INTERFACE = 2  # what frugal_interface() in csrc/cpu.cpp must answer
+INTERFACE = 3  # what frugal_interface() in csrc/cpu.cpp must answer
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 

@@ -154,7 +154,7 @@ uint32_t features() {
 
 }  // namespace
 
-int frugal_interface(void) { return 2; }
+int frugal_interface(void) { return 3; }
 
 int frugal_cpu_feature_count(void) { return kCount; }
 

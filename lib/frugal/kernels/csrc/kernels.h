@@ -94,6 +94,26 @@ FRUGAL_API int frugal_average_pool(int threads, const FrugalConv* conv, const Fr
 FRUGAL_API int frugal_add(int threads, const FrugalRescale* rescale, int is_signed, const uint8_t* a, const uint8_t* b,
                           uint8_t* y, size_t count);
 
+// Calls with their arguments fixed, for a caller that repeats them: frugal_bind_X takes the arguments of frugal_X, null
+// means that memory ran out. All that the arguments point to must live until frugal_unbind. A bound convolution brings
+// its own scratch memory. frugal_run answers as frugal_X; different calls may run at once, one call only once at a time.
+FRUGAL_API int frugal_run(const void* call);
+FRUGAL_API void frugal_unbind(void* call);
+FRUGAL_API void* frugal_bind_gemm(int path, int threads, const FrugalLayer* layer, const uint8_t* a, ptrdiff_t a_stride,
+                                  int m, void* y, ptrdiff_t y_stride, const uint8_t* residual,
+                                  ptrdiff_t residual_stride);
+FRUGAL_API void* frugal_bind_conv(int path, int threads, const void* plan, const FrugalLayer* layer, const uint8_t* x,
+                                  void* y, const uint8_t* residual);
+FRUGAL_API void* frugal_bind_depthwise(int path, int threads, const FrugalConv* conv, const FrugalLayer* layer,
+                                       const uint8_t* x, void* y, const uint8_t* residual);
+FRUGAL_API void* frugal_bind_quantize(int threads, const float* x, uint8_t* y, int batch, int channels, int h, int w,
+                                      float scale, int zero_point, int low, int high);
+FRUGAL_API void* frugal_bind_max_pool(int threads, const FrugalConv* conv, int is_signed, const uint8_t* x, uint8_t* y);
+FRUGAL_API void* frugal_bind_average_pool(int threads, const FrugalConv* conv, const FrugalRescale* rescale,
+                                          int is_signed, const uint8_t* x, uint8_t* y);
+FRUGAL_API void* frugal_bind_add(int threads, const FrugalRescale* rescale, int is_signed, const uint8_t* a,
+                                 const uint8_t* b, uint8_t* y, size_t count);
+
 #ifdef __cplusplus
 }
 #endif
