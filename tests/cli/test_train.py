@@ -30,8 +30,8 @@ def test_the_command_on_a_card_is_one_that_train_takes(name):
 
 
 def test_a_quick_try_writes_a_checkpoint_that_loads_and_can_be_repeated(tmp_path, monkeypatch):
-    monkeypatch.setattr("frugal.cli.train.TEST_IMAGES", 250)
-    monkeypatch.setattr("frugal.cli.train.QUICK_IMAGES", 250)
+    monkeypatch.setattr("frugal.cli.train.TEST_INPUTS", 250)
+    monkeypatch.setattr("frugal.cli.train.QUICK_INPUTS", 250)
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):
         command = ["resnet8_drawn", "--out", str(folder), "--images", "250", "--epochs", "1", "--threads", "1"]

@@ -20,23 +20,23 @@ SMALL_ENOUGH = 400 * 1000  # bytes
 ROUNDING = 0.3  # points: pictures on the fence, which another processor's order of summation may tip over
 
 
-@pytest.mark.parametrize("name", pretrained.names())
+@pytest.mark.parametrize("name", pretrained.classifiers())
 def test_a_checkpoint_is_as_accurate_as_its_card_says(name):
     made = pretrained.card(name)
-    found = accuracy(pretrained.load(name), *draw(made.quick_images, split="test"))
-    assert made.quick_images >= 2000
+    found = accuracy(pretrained.load(name), *draw(made.quick_inputs, split="test"))
+    assert made.quick_inputs >= 2000
     assert abs(found - made.quick_accuracy_percent) <= ROUNDING
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", pretrained.names())
+@pytest.mark.parametrize("name", pretrained.classifiers())
 def test_a_checkpoint_is_as_accurate_on_all_pictures_of_its_card(name):
     made = pretrained.card(name)
-    found = accuracy(pretrained.load(name), *draw(made.test_images, split="test"))
+    found = accuracy(pretrained.load(name), *draw(made.test_inputs, split="test"))
     assert abs(found - made.accuracy_percent) <= ROUNDING
 
 
-@pytest.mark.parametrize("name", pretrained.names())
+@pytest.mark.parametrize("name", pretrained.classifiers())
 def test_a_checkpoint_is_small_in_eval_mode_and_counted(name):
     model = pretrained.load(name)
     assert not model.training
@@ -46,7 +46,7 @@ def test_a_checkpoint_is_small_in_eval_mode_and_counted(name):
 
 
 def test_the_task_is_neither_solved_nor_hopeless():
-    for name in pretrained.names():
+    for name in pretrained.classifiers():
         assert 85 < pretrained.card(name).accuracy_percent < 96
 
 

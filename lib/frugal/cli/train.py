@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from frugal.nets.pretrained import Card
 
-TEST_IMAGES = 10_000
-QUICK_IMAGES = 2_000
+TEST_INPUTS = 10_000
+QUICK_INPUTS = 2_000
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a checkpoint is trained.
 
-    images: drawn training pictures.
+    images: drawn training pictures, or rows of drawn stories.
     epochs: passes over them.
     lr, batch_size, weight_decay, optimizer, schedule: see ``nets.train.fit``.
     """
@@ -42,6 +42,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "resnet8_drawn": Recipe(images=40_000, epochs=8, lr=0.1, weight_decay=1e-3),
     "mobilenet_drawn": Recipe(images=40_000, epochs=6, lr=0.1, weight_decay=5e-4),
+    "llama_drawn": Recipe(images=16_000, epochs=1, lr=4e-3, weight_decay=0.1, batch_size=16, optimizer="adamw"),
 }
 
 
@@ -50,9 +51,9 @@ RECIPES: dict[str, Recipe] = {
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the two files."
 )
-@click.option("--seed", default=0, show_default=True, help="Of first weights, pictures and shuffling.")
+@click.option("--seed", default=0, show_default=True, help="Of first weights, inputs and shuffling.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="torch's threads.")
-@click.option("--images", type=click.IntRange(250), help="Training pictures; fewer than the recipe's for a quick try.")
+@click.option("--images", type=click.IntRange(250), help="Training inputs; fewer than the recipe's for a quick try.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes; fewer than the recipe's for a quick try.")
 def train(name: str, out: Path, seed: int, threads: int, images: int | None, epochs: int | None) -> None:
     """Train one of the small networks that ship with the course.
@@ -70,14 +71,13 @@ def train(name: str, out: Path, seed: int, threads: int, images: int | None, epo
     model = run(name, recipe, seed, threads)
     made = make_card(model, name, out, command, seed, threads)
     path = pretrained.save_card(made, name, out)
-    click.echo(f"{path}: {made.accuracy_percent:.2f} % on {made.test_images:,} test pictures")
+    click.echo(f"{path}: {made.accuracy_percent:.2f} % on {made.test_inputs:,} test inputs")
 
 
 def run(name: str, recipe: Recipe, seed: int, threads: int) -> nn.Module:
     """Train the network called ``name`` by ``recipe``; torch's random state and threads are as before afterwards."""
     import torch
 
-    from frugal.data.drawn import draw
     from frugal.nets import pretrained
     from frugal.nets.train import fit
 
@@ -87,11 +87,11 @@ def run(name: str, recipe: Recipe, seed: int, threads: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = pretrained.build(name).to(memory_format=torch.channels_last)  # a fifth faster on a CPU
-        images, labels = draw(recipe.images, seed=seed, split="train")
+        x, y = _material(name, recipe.images, seed)
         losses = fit(
-            model,
-            images.contiguous(memory_format=torch.channels_last),
-            labels,
+            _classifier(name, model),
+            x,
+            y,
             epochs=recipe.epochs,
             lr=recipe.lr,
             batch_size=recipe.batch_size,
@@ -106,17 +106,52 @@ def run(name: str, recipe: Recipe, seed: int, threads: int) -> nn.Module:
     return model.to(memory_format=torch.contiguous_format)
 
 
+def _material(name: str, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """What a network learns from: pictures and their classes, or rows of words and the words that follow."""
+    import torch
+
+    from frugal.data.drawn import draw
+    from frugal.data.stories import draw_stories
+    from frugal.nets import pretrained
+
+    if name in pretrained.READ_STORIES:
+        rows = draw_stories(count, seed=seed)
+        return rows, rows[:, 1:].contiguous()
+    images, labels = draw(count, seed=seed, split="train")
+    return images.contiguous(memory_format=torch.channels_last), labels
+
+
+def _classifier(name: str, model: nn.Module) -> nn.Module:
+    from frugal.nets import pretrained
+    from frugal.nets.llama import Llama, NextToken
+
+    if name not in pretrained.READ_STORIES:
+        return model
+    assert isinstance(model, Llama)
+    return NextToken(model)
+
+
+def _accuracy(name: str, model: nn.Module, count: int) -> float:
+    """Top-1 on the first ``count`` test inputs, in per cent."""
+    from frugal.data.drawn import draw
+    from frugal.data.stories import draw_stories
+    from frugal.measure.accuracy import accuracy
+    from frugal.nets import pretrained
+    from frugal.nets.llama import next_token_accuracy
+
+    if name in pretrained.READ_STORIES:
+        return next_token_accuracy(model, draw_stories(count, split="test"))
+    return accuracy(model, *draw(count, split="test"))
+
+
 def make_card(model: nn.Module, name: str, out: Path, command: str, seed: int, threads: int) -> Card:
     """Write the weights and measure what the card will say about them."""
     from datetime import UTC, datetime
 
     import torch
 
-    from frugal.data.drawn import draw
-    from frugal.measure.accuracy import accuracy
     from frugal.nets import pretrained
 
-    test = draw(TEST_IMAGES, split="test")
     return pretrained.Card(
         command=command,
         seed=seed,
@@ -124,9 +159,9 @@ def make_card(model: nn.Module, name: str, out: Path, command: str, seed: int, t
         date=datetime.now(UTC).date().isoformat(),
         torch=torch.__version__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        accuracy_percent=round(accuracy(model, test.images, test.labels), 2),
-        test_images=TEST_IMAGES,
-        quick_accuracy_percent=round(accuracy(model, test.images[:QUICK_IMAGES], test.labels[:QUICK_IMAGES]), 2),
-        quick_images=QUICK_IMAGES,
+        accuracy_percent=round(_accuracy(name, model, TEST_INPUTS), 2),
+        test_inputs=TEST_INPUTS,
+        quick_accuracy_percent=round(_accuracy(name, model, QUICK_INPUTS), 2),
+        quick_inputs=QUICK_INPUTS,
         sha256=pretrained.save_weights(model, name, out),
     )

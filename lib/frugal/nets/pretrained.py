@@ -17,15 +17,24 @@ from torch import nn
 
 from frugal.core.errors import CheckpointMismatch
 from frugal.nets.blocks import load_exactly_
+from frugal.nets.llama import Llama, LlamaShape
 from frugal.nets.mobilenet_v2 import mobilenet_v2_small
 from frugal.nets.resnet import resnet8_cifar
 
 FOLDER = Path(__file__).resolve().parents[1] / "checkpoints"
 
+
+def llama_small() -> nn.Module:
+    """A language model for drawn stories: 3 layers of width 48."""
+    return Llama(LlamaShape(dim=48, hidden=128, layers=3, heads=4, kv_heads=2, vocabulary=71, context=96))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet8_drawn": resnet8_cifar,
     "mobilenet_drawn": mobilenet_v2_small,
+    "llama_drawn": llama_small,
 }
+READ_STORIES = ("llama_drawn",)
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,13 @@ class Card:
     """Where a checkpoint comes from, and what it does.
 
     command:                 what made it.
-    seed:                    of first weights, training pictures and shuffling.
+    seed:                    of first weights, training inputs and shuffling.
     threads:                 torch's threads during training; another number rounds differently.
     date, torch:             day and version of torch.
     parameters:              how many numbers were trained.
-    accuracy_percent:        top-1 on the first ``test_images`` pictures of ``data.drawn``'s test split, seed 0.
-    quick_accuracy_percent:  the same on the first ``quick_images`` of them, for those in a hurry.
+    accuracy_percent:        top-1 on the first ``test_inputs`` pictures of ``data.drawn``'s test split, seed 0; of a
+                             language model, next words guessed right in so many rows of ``data.stories``.
+    quick_accuracy_percent:  the same on the first ``quick_inputs`` of them, for those in a hurry.
     sha256:                  of the safetensors file.
     """
 
@@ -49,19 +59,28 @@ class Card:
     torch: str
     parameters: int
     accuracy_percent: float
-    test_images: int
+    test_inputs: int
     quick_accuracy_percent: float
-    quick_images: int
+    quick_inputs: int
     sha256: str
 
 
 def names() -> tuple[str, ...]:
-    """The checkpoints there are.
+    """The checkpoints there are: two classify drawn pictures, one continues drawn stories.
 
     >>> names()
-    ('resnet8_drawn', 'mobilenet_drawn')
+    ('resnet8_drawn', 'mobilenet_drawn', 'llama_drawn')
     """
     return tuple(NETWORKS)
+
+
+def classifiers() -> tuple[str, ...]:
+    """The checkpoints that take drawn pictures.
+
+    >>> classifiers()
+    ('resnet8_drawn', 'mobilenet_drawn')
+    """
+    return tuple(name for name in NETWORKS if name not in READ_STORIES)
 
 
 def build(name: str) -> nn.Module:

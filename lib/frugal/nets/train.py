@@ -38,11 +38,11 @@ def fit(
     """Train ``model`` in place and leave it in eval mode.
 
     Args:
-        model: takes ``x[i:j]`` and returns logits [n, classes].
-        x, y: pictures and int64 labels, as many of each.
+        model: takes ``x[i:j]`` and returns logits [n, classes], or [n, classes, t] for rows of t labels.
+        x, y: inputs and int64 labels, [n] or [n, t], as many of each.
         epochs: passes over the data; a fraction stops early, and the learning rate still ends at 0.
         lr: the largest learning rate.
-        batch_size: pictures per step; a last batch that is smaller is left out of its epoch.
+        batch_size: inputs per step; a last batch that is smaller is left out of its epoch.
         seed: of the shuffling; it touches no global random state.
         optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
         schedule: "cosine" falls from ``lr`` to 0; "one-cycle" rises over the first fifth of the steps, then falls.
@@ -113,8 +113,8 @@ def _counter(steps: int, progress: bool) -> Iterable[int]:
 
 
 def _check_fit(x: Tensor, y: Tensor, epochs: float, lr: float, batch_size: int, optimizer: str, schedule: str) -> None:
-    if len(x) == 0 or y.shape != x.shape[:1]:
-        raise ValueError(f"fit needs one label per picture, got {describe(x)} and {describe(y)}")
+    if len(x) == 0 or len(x) != len(y):
+        raise ValueError(f"fit needs one label, or one row of them, per input, got {describe(x)} and {describe(y)}")
     if y.dtype != torch.int64:
         raise ValueError(f"labels must be int64, got {describe(y)}")
     if not (epochs > 0 and lr > 0 and batch_size > 0):
