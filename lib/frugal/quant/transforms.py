@@ -101,7 +101,7 @@ def by_input(layer: nn.Module) -> Tensor:
     """
     weight, groups = weight_of(layer).detach(), int(getattr(layer, "groups", 1))
     grouped = weight.unflatten(0, (groups, -1))  # [groups, out / groups, in / groups, ...]
-    return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
+    return grouped.transpose(1, 2).flatten(0, 1).flatten(1).clone()
 
 
 def scale_inputs_(layer: nn.Module, factors: Tensor) -> None:
