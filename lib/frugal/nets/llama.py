@@ -171,7 +171,7 @@ class NextToken(nn.Module):
 def norms_and_readers(model: Llama) -> list[tuple[RMSNorm, list[nn.Linear]]]:
     """Return each norm with the linear layers that read its output and nothing else, in the order of the data."""
     pairs: list[tuple[RMSNorm, list[nn.Linear]]] = []
-    for block in _blocks(model):
+    for block in blocks_of(model):
         pairs.append((block.attention_norm, [block.attention.wq, block.attention.wk, block.attention.wv]))
         pairs.append((block.ffn_norm, [block.ffn.w1, block.ffn.w3]))
     return [*pairs, (model.norm, [model.head])]
@@ -179,10 +179,11 @@ def norms_and_readers(model: Llama) -> list[tuple[RMSNorm, list[nn.Linear]]]:
 
 def writers(model: Llama) -> list[nn.Linear]:
     """Return the linear layers that add to the residual stream."""
-    return [linear for block in _blocks(model) for linear in (block.attention.wo, block.ffn.w2)]
+    return [linear for block in blocks_of(model) for linear in (block.attention.wo, block.ffn.w2)]
 
 
-def _blocks(model: Llama) -> list[Block]:
+def blocks_of(model: Llama) -> list[Block]:
+    """Return the layers, in order."""
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
