@@ -1,0 +1,215 @@
+"""One submission before the referee: the student's cells run there, the tests run here.
+
+A test counts only if it ran to its end here, and every call it made came back as a call does. A process that hangs or
+dies costs the test that met it; for the next one a new process is started and the cells so far are run again.
+"""
+
+from __future__ import annotations
+
+import array
+import ast
+import builtins
+import contextlib
+import io
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from frugal.grading import cells as text
+from frugal.grading.errors import Foul
+from frugal.grading.lab import Lab, LabCell
+from frugal.grading.limits import Limits
+from frugal.grading.proxy import Line, RemoteFunction
+from frugal.grading.submission import Step, Submission
+from frugal.grading.wiring import dataclasses_of
+
+LONGEST_MESSAGE = 600
+HIDDEN_SAYS = "a hidden test fails; go through the rules of the exercise once more"
+Say = Callable[..., None]
+
+
+class Trial:
+    """One submission's workers and its results."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        submission: Submission,
+        limits: Limits,
+        zygote: socket.socket,
+        names: dict[str, Any],
+        seed: int,
+        skip: set[str],
+    ) -> None:
+        self.lab, self.submission, self.limits, self.zygote = lab, submission, limits, zygote
+        self.names, self.seed, self.skip = names, seed, skip
+        self.dataclasses = dataclasses_of(lab, names)
+        self.cells = {cell.id: cell for cell in lab.cells}
+        self.done: list[Step] = []  # cells that ran, for a replay
+        self.started = 0
+        self.log: list[str] = []
+        self.line: Line | None = None
+
+    def run(self, say: Say) -> None:
+        """Go through the notebook; say each result as soon as it is known."""
+        try:
+            for step in self.submission.steps:
+                if step.kind == "test":
+                    cell = self.cells[step.id]
+                    if cell.id in self.skip:
+                        self._define(cell)
+                        continue
+                    say(begin=cell.id)
+                    say(result=self._test(cell))
+                else:
+                    self._run(step)
+                    self.done.append(step)
+                while self.log:
+                    say(log=self.log.pop(0))
+        finally:
+            if self.line:
+                self.line.close()
+
+    # ---- the student's side ------------------------------------------------------------------------------------------
+
+    def _run(self, step: Step) -> None:
+        try:
+            self._alive().ask(["run", step.source, step.id])
+        except Foul as foul:
+            self.log.append(f"{step.id}: {foul}"[:300])
+        except Exception as error:
+            if step.kind != "lab":
+                self.log.append(f"{step.id}: {type(error).__name__}: {error}"[:300])
+
+    def _alive(self) -> Line:
+        """Return a line to a living worker; start one and run the cells so far again where there is none."""
+        if self.line and not self.line.dead:
+            return self.line
+        if self.started > self.limits.respawns:
+            raise Foul(f"the process hung or died {self.started} times")
+        self.started += 1
+        self.line = self._spawn()
+        replay, self.done = self.done, []
+        for step in replay:
+            try:
+                self.line.ask(["run", step.source, step.id])
+            except Foul:
+                self.line.close()
+                self.line = self._spawn()  # this cell ends every process: go on without it
+                self.started += 1
+                if self.started > self.limits.respawns:
+                    raise
+                for earlier in self.done:
+                    with contextlib.suppress(Exception):
+                        self.line.ask(["run", earlier.source, earlier.id])
+                continue
+            except Exception:
+                pass
+            self.done.append(step)
+        return self.line
+
+    def _spawn(self) -> Line:
+        ours, theirs = socket.socketpair()
+        held, leash = os.pipe()
+        descriptors = array.array("i", [theirs.fileno(), held])
+        self.zygote.sendmsg([b"fork"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        theirs.close()
+        os.close(held)
+        line = Line(ours, leash, self.limits, self.dataclasses)
+        line.hello(self.limits.start_seconds)
+        line.ask(["begin", {"dataclasses": list(self.dataclasses), "seed": (self.seed * 7919 + 1) % (1 << 62)}])
+        return line
+
+    # ---- the tests ---------------------------------------------------------------------------------------------------
+
+    def _test(self, cell: LabCell) -> dict[str, Any]:
+        began = time.monotonic()
+        error: BaseException | None = None
+        foul = ""
+        try:
+            line = self._alive()
+            self._bind(line)
+            code = compile(text.plain(cell.source), f"<{cell.id}>", "exec", dont_inherit=True)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                exec(code, self.names)
+            foul = line.dead
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
+            error = raised
+        if self.line and self.line.dead:
+            foul = self.line.dead
+        passed = error is None and not foul
+        message, detail = ("", "") if passed else self._words(cell, error, foul)
+        return {
+            "grade_id": cell.id,
+            "points": cell.points if passed else 0.0,
+            "max_points": cell.points,
+            "passed": passed,
+            "message": message,
+            "detail": detail,
+            "seconds": round(time.monotonic() - began, 4),
+        }
+
+    def _bind(self, line: Line) -> None:
+        """Give the tests a stand-in for every name that they take from the student, and nothing for what is missing."""
+        kinds, _ = line.ask(["kinds", sorted(self.lab.asked)])
+        for name in self.lab.asked:
+            kind = kinds.get(name) if type(kinds) is dict else None
+            if kind == "data":
+                self.names[name], _ = line.ask(["get", [name]])
+            elif kind in ("function", "class"):
+                self.names[name] = RemoteFunction(line, [name], name, self._says(name))
+            elif kind == "module":
+                self.names[name], _ = line.ask(["get", [name]])
+            else:
+                self.names.pop(name, None)
+
+    def _says(self, name: str) -> str | None:
+        return None
+
+    def _define(self, cell: LabCell) -> None:
+        """Run what a test that is judged already defines for later ones: its imports, functions and plain values."""
+        for node in ast.parse(text.plain(cell.source)).body:
+            if not isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)):
+                continue
+            if (
+                isinstance(node, ast.Assign)
+                and {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & self.lab.asked
+            ):
+                continue
+            with contextlib.suppress(Exception):
+                code = compile(ast.Module([node], []), f"<{cell.id}>", "exec", dont_inherit=True)
+                exec(code, self.names)
+
+    # ---- words -------------------------------------------------------------------------------------------------------
+
+    def _words(self, cell: LabCell, error: BaseException | None, foul: str) -> tuple[str, str]:
+        """Return what to tell the student, and what to tell the instructor."""
+        raised = "" if error is None else f"{type(error).__name__}: {error}"
+        detail = f"{raised}; {foul}".strip("; ")[:2000]
+        if foul:
+            return foul, detail
+        if isinstance(error, Foul):
+            return str(error) if not cell.hidden else _without_values(str(error)), detail
+        if not cell.hidden:
+            return _shorten(str(error) if isinstance(error, AssertionError) and str(error) else raised), detail
+        said = str(error)
+        if isinstance(error, AssertionError) and said in text.sayings(cell.source):
+            return _shorten(said), detail
+        if isinstance(error, NotImplementedError):
+            return "not attempted: it still raises NotImplementedError", detail
+        if not isinstance(error, AssertionError) and type(error).__name__ in vars(builtins):
+            return f"a hidden test ends in {type(error).__name__}", detail
+        return HIDDEN_SAYS, detail
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 2] + " …"
+
+
+def _without_values(message: str) -> str:
+    return re.split(r":", message, maxsplit=1)[0]

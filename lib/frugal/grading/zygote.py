@@ -1,0 +1,124 @@
+"""The warm process inside the sandbox: imports everything once, then forks one confined process per submission.
+
+    python -m frugal.grading.zygote CONTROL_FD '{"warm": [...], "limits": {...}, "read": [...], "confined": true}'
+
+Each request on the control socket carries two descriptors: the submission's end of its wire, and a leash. A submission
+runs as process 1 of its own namespace, below a keeper that holds the leash: when the judge lets go of it, or dies,
+the keeper kills process 1, and the kernel kills everything that it has started.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+import warnings
+
+import torch
+
+from frugal.grading import confine
+from frugal.grading.limits import Limits
+from frugal.grading.wire import send
+from frugal.grading.worker import Worker
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    settings = json.loads(sys.argv[2])
+    limits = Limits(**settings["limits"])
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    warm(settings["warm"])
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control.send(b"ready")
+    while True:
+        try:
+            message, ancillary, _, _ = control.recvmsg(64, socket.CMSG_SPACE(8))
+        except InterruptedError:
+            continue
+        if not message:
+            os._exit(0)
+        descriptors = array.array("i")
+        for _, _, data in ancillary:
+            descriptors.frombytes(data)
+        if len(descriptors) != 2:
+            continue
+        wire, leash = descriptors
+        if os.fork() == 0:
+            control.close()
+            keep(wire, leash, limits, settings)
+        os.close(wire)
+        os.close(leash)
+
+
+def warm(modules: list[str]) -> None:
+    """Import what the lab imports; what cannot be imported will say so in the cell that asks for it."""
+    for name in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+def keep(wire: int, leash: int, limits: Limits, settings: dict) -> None:
+    """Run one submission below this process, and kill it when the leash goes or it ends."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if settings["confined"]:
+            confine.unshare(limits)
+        child = os.fork()
+        if child == 0:
+            os.close(leash)
+            submission(wire, limits, settings)
+        os.close(wire)
+        ended = os.pidfd_open(child)
+        poll = select.poll()
+        poll.register(leash, select.POLLIN | select.POLLHUP)
+        poll.register(ended, select.POLLIN)
+        poll.poll()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except BaseException:
+        _say(wire, traceback.format_exc())
+    os._exit(0)
+
+
+def submission(wire: int, limits: Limits, settings: dict) -> None:
+    """Confine this process, then serve one student's code until the judge hangs up."""
+    sock = socket.socket(fileno=wire)
+    try:
+        confine.die_with_parent()
+        os.setsid()
+        nothing = os.open("/dev/null", os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        os.close(nothing)
+        if settings["confined"]:
+            confine.hide_proc()
+            applied = confine.restrict(limits, settings["read"])
+            os.chdir(confine.SCRATCH)
+        else:
+            applied = []
+        worker = Worker(sock, limits)
+        send(sock, worker.codec.encode(["hello", applied]))
+        worker.serve()
+    except BaseException:
+        _say(wire, traceback.format_exc())
+    os._exit(1)
+
+
+def _say(wire: int, text: str) -> None:
+    """Tell the judge why there is no worker."""
+    with contextlib.suppress(OSError, ValueError):
+        sock = socket.socket(fileno=os.dup(wire))
+        message = json.dumps({"l": ["broken", text[-1500:]]}).encode()
+        send(sock, len(message).to_bytes(4, "big") + bytes(4) + message, 1.0)
+
+
+if __name__ == "__main__":
+    main()
