@@ -26,6 +26,7 @@ FEATURES: dict[str, str] = {
     "avx512bw": "avx512bw",
     "avx512vl": "avx512vl",
     "avx512_vnni": "avx512_vnni",
+    "avx512_vpopcntdq": "avx512_vpopcntdq",
     "amx_tile": "amx_tile",
     "amx_int8": "amx_int8",
     "amx_bf16": "amx_bf16",

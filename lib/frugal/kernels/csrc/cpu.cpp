@@ -41,6 +41,7 @@ enum Feature {
   kAvx512bw,
   kAvx512vl,
   kAvx512Vnni,
+  kAvx512Vpopcntdq,
   kAmxTile,
   kAmxInt8,
   kAmxBf16,
@@ -50,8 +51,9 @@ enum Feature {
 };
 
 // Linux's words, except that arm64's asimddp goes by the name people use for it: dotprod.
-constexpr const char* kNames[kCount] = {"avx2",        "fma",      "avx_vnni", "avx512f",  "avx512bw", "avx512vl",
-                                        "avx512_vnni", "amx_tile", "amx_int8", "amx_bf16", "dotprod",  "i8mm"};
+constexpr const char* kNames[kCount] = {"avx2",     "fma",         "avx_vnni",         "avx512f",  "avx512bw",
+                                        "avx512vl", "avx512_vnni", "avx512_vpopcntdq", "amx_tile", "amx_int8",
+                                        "amx_bf16", "dotprod",     "i8mm"};
 
 constexpr uint32_t mask(Feature feature) { return uint32_t{1} << feature; }
 
@@ -107,6 +109,7 @@ uint32_t detect() {
   add(kAvx512bw, zmm && bit(wide.ebx, 30));
   add(kAvx512vl, zmm && bit(wide.ebx, 31));
   add(kAvx512Vnni, zmm && bit(wide.ecx, 11));
+  add(kAvx512Vpopcntdq, zmm && bit(wide.ecx, 14));
   add(kAmxTile, tiles && bit(wide.edx, 24));
   add(kAmxInt8, tiles && bit(wide.edx, 25));
   add(kAmxBf16, tiles && bit(wide.edx, 22));
