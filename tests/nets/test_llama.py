@@ -18,6 +18,7 @@ from frugal.nets.llama import (
     nll,
     norms_and_readers,
     rotate_pairs,
+    stand_out,
     turns,
     writers,
 )
@@ -118,6 +119,15 @@ def test_every_linear_layer_reads_a_norm_or_writes_to_the_stream_or_lies_inside(
     linears = {id(module) for module in model.modules() if isinstance(module, torch.nn.Linear)}
     assert found == linears
     assert len(readers) + len(writers(model)) == len(linears)
+
+
+def test_features_that_stand_out_change_nothing_but_the_norms(model):
+    tokens = torch.randint(0, 11, (2, 10))
+    twin = stand_out(model, [1, 5], 32.0)
+    assert torch.equal(twin(tokens), model(tokens))  # a power of two
+    assert twin.norm.weight.tolist() == [32.0 if feature in (1, 5) else 1.0 for feature in range(16)]
+    with pytest.raises(ValueError, match="from 0 to 15"):
+        stand_out(model, [16], 2.0)
 
 
 def test_the_model_that_ships_reads_its_stories():

@@ -13,8 +13,9 @@ a rotation of the whole stream can be undone by whoever reads it.
 
 from __future__ import annotations
 
+import copy
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -185,6 +186,22 @@ def writers(model: Llama) -> list[nn.Linear]:
 def blocks_of(model: Llama) -> list[Block]:
     """Return the layers, in order."""
     return [block for block in model.blocks if isinstance(block, Block)]
+
+
+@torch.no_grad()
+def stand_out(model: Llama, features: Sequence[int], factor: float) -> Llama:
+    """Return a copy that computes the same while some features of every norm's output are ``factor`` times as large.
+
+    Large models grow such features by themselves (Dettmers et al., 2208.07339); small ones do not, so we make them.
+    """
+    if factor <= 0 or any(not 0 <= feature < model.shape.dim for feature in features):
+        raise ValueError(f"features must be from 0 to {model.shape.dim - 1}, factor above 0: got {features}, {factor}")
+    twin = copy.deepcopy(model)
+    for norm, readers in norms_and_readers(twin):
+        norm.weight[list(features)] *= factor
+        for reader in readers:
+            reader.weight[:, list(features)] /= factor
+    return twin
 
 
 def turns(context: int, head_dim: int, base: float = 10_000.0) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from frugal.data.stories import draw_stories
 from frugal.nets import pretrained
-from frugal.nets.llama import nll, norms_and_readers
+from frugal.nets.llama import nll, norms_and_readers, stand_out
 from frugal.quant.config import LayerConfig, QuantConfig, QuantSpec
 from frugal.quant.convert import quantize_model
 from frugal.quant.granularity import PerChannel
@@ -16,19 +16,6 @@ from frugal.quant.statistics import watch_inputs
 @pytest.fixture(scope="module")
 def model():
     return pretrained.load("llama_drawn")
-
-
-def with_outliers(model, features=(3, 17), factor=64.0):
-    """The same function with two features of every norm's output 64 times as large: what large models grow."""
-    import copy
-
-    twin = copy.deepcopy(model)
-    with torch.no_grad():
-        for norm, readers in norms_and_readers(twin):
-            norm.weight[list(features)] *= factor
-            for reader in readers:
-                reader.weight[:, list(features)] /= factor
-    return twin
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -55,7 +42,7 @@ def test_at_one_all_features_have_the_range_one(model):
 
 
 def test_int8_comes_back_where_features_stand_out(model):
-    twin, rows = with_outliers(model), draw_stories(64, split="test")
+    twin, rows = stand_out(model, (3, 17), 64.0), draw_stories(64, split="test")
     calibration = [draw_stories(16)]
     eight = QuantSpec(8, granularity=PerChannel(0)), QuantSpec(8, symmetric=True)
     w8a8 = QuantConfig(LayerConfig(*eight))
