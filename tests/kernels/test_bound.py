@@ -83,3 +83,17 @@ def test_convolutions_can_be_bound(draw, isa, channels, groups):
     bound = bind(path, conv._layer, plan, x, None, None)
     if groups == 1 or not binding.wants_interleaved(path, conv._layer, plan):
         assert torch.equal(bound(), expected)
+
+
+@pytest.mark.parametrize("path", available())
+@pytest.mark.parametrize("groups", [1, 24])
+def test_a_bound_convolution_computes_what_its_input_holds_now(draw, groups, path):
+    output = draw.output("residual", 24)
+    layer = Conv8(draw.weights(24, 24 // groups, 3, 3), stride=2, padding=1, groups=groups, output=output)
+    x, residual = draw.codes(U8, 2, 9, 8, 24), draw.residual(output, (2, 5, 4, 24))
+    bound = layer.bind(x, residual, isa=path)
+    for _ in range(3):
+        assert torch.equal(bound(), layer(x, residual, isa="reference"))
+        x.copy_(draw.codes(U8, 2, 9, 8, 24))
+    with pytest.raises(ValueError, match="batch, height, width, 24"):
+        layer.bind(draw.codes(U8, 2, 9, 8, 23), isa=path)

@@ -105,6 +105,7 @@ def test_no_function_compiled_for_wide_instructions_is_shared(csrc, tmp_path):
         *(f"gemm_{name}.cpp" for name in ("avx2", "avx_vnni", "avx512_vnni", "amx")),
         *(f"depthwise_{name}.cpp" for name in ("avx2", "avx512_vnni")),
         *(f"popcount_{name}.cpp" for name in ("avx2", "avx512")),
+        *(f"pointwise_{name}.cpp" for name in ("avx2", "avx512")),
     }
     for file, flags in found:
         target = tmp_path / f"{file}.o"

@@ -21,8 +21,8 @@ from frugal.quant.convert import prepare, quantize_model
 from frugal.quant.granularity import PerChannel
 from frugal.quant.integer import Int8Conv2d, Int8Linear, Int8Network, agreement, load_int8, save_int8, to_int8
 from frugal.quant.integer.file import LAYOUT
-from frugal.quant.integer.network import place
 from frugal.quant.integer.operators import Add, Concat, Pad, Table
+from frugal.quant.integer.schedule import place
 
 
 def with_statistics(model: nn.Module, x: torch.Tensor) -> nn.Module:
@@ -377,7 +377,7 @@ def test_values_alive_at_the_same_time_never_overlap_and_memory_is_used_again():
 def test_the_hot_path_writes_into_planned_memory(networks, images):
     network = copy.deepcopy(networks["resnet8"][1])
     network(images)
-    memory = network.memories.kept[tuple(images.shape)]
+    memory = network.schedules.kept[tuple(images.shape)].memory
     codes = [n for n, q in enumerate(network.qparams) if q is not None]
     assert len(memory.views) > len(codes) / 2
     last = network.last_reader

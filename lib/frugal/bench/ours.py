@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
 
 import frugal
-from frugal.bench.peer import OURS, Entry, Kept, Peer
+from frugal.bench.peer import OURS, Entry, Peer
 from frugal.bench.problem import Problem
 from frugal.bench.shapes import Conv
 from frugal.kernels import dispatch
@@ -60,20 +60,15 @@ def conv(isa: str | None = None) -> list[Peer]:
                 x_zero_point=problem.x_zero_point,
                 output=codes(problem.scale, zero_point=problem.y_zero_point),
             )
-        return _entry(layer, problem.x, problem.expected())
+        return _bound_entry(layer, problem.x, problem.expected())
 
     return [Peer(OURS, "u8", prepare, find)]
 
 
-def _bound_entry(layer: Linear8, x: Tensor, expected: Tensor) -> Entry:
+def _bound_entry(layer: Linear8 | Conv8, x: Tensor, expected: Tensor) -> Entry:
     """Bound to its tensors, as peers are that bind their memory."""
     run = layer.bind(x)
     return Entry(run, lambda: run.out, expected, allowed=0)
-
-
-def _entry(layer: Callable[..., Tensor], x: Tensor, expected: Tensor) -> Entry:
-    run = Kept(lambda: layer(x))
-    return Entry(run, run.result, expected, allowed=0)
 
 
 @contextmanager

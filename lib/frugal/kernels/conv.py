@@ -18,6 +18,7 @@ from torch import Tensor
 
 from frugal.core.check import describe
 from frugal.kernels import binding, ops, reference
+from frugal.kernels.bound import Bound, bind_python
 from frugal.kernels.memory import check_apart, check_input, check_residual, output_tensor
 from frugal.kernels.output import Output, sums
 from frugal.kernels.pack import DEPTH, Packed, check_weight, column_sums, fold_zero_point, pack, round_up
@@ -165,19 +166,38 @@ class Conv8(Plan):
             return copy_to(out, ops.conv(self, x, residual, isa))
         return self._run(x, residual, out, isa)
 
-    def _run(self, x: Tensor, residual: Tensor | None, out: Tensor | None, isa: str | None) -> Tensor:
+    def bind(
+        self, x: Tensor, residual: Tensor | None = None, *, out: Tensor | None = None, isa: str | None = None
+    ) -> Bound:
+        """Fix the tensors of a call that will be repeated: see ``Bound``. The arguments are those of a call."""
+        self._check_channels(x)
+        path = self.path(isa)
+        if path is None:
+            y = self._reference(x, residual, out)
+            return bind_python(lambda: self._reference(x, residual, y), y, x, residual)
+        bind = binding.bind_depthwise if self.depthwise else binding.bind_conv
+        return bind(path, *self.chosen(path, x), x, residual, out)
+
+    def _check_channels(self, x: Tensor) -> None:
         check_input(x, self.x_dtype, "x")
         if x.ndim != 4 or x.shape[3] != self.channels:
             raise ValueError(f"x must be [batch, height, width, {self.channels}], got {describe(x)}")
+
+    def _run(self, x: Tensor, residual: Tensor | None, out: Tensor | None, isa: str | None) -> Tensor:
+        self._check_channels(x)
         path = self.path(isa)
         if path is None:
             return self._reference(x, residual, out)
+        run = binding.depthwise if self.depthwise else binding.conv
+        return run(path, *self.chosen(path, x), x, residual, out)
+
+    def chosen(self, path: int, x: Tensor) -> tuple[binding.Layer, binding.ConvPlan]:
+        """The form of the weights that a native path reads, and the plan for inputs of this shape."""
         plan = self._plans.get(tuple(x.shape)) or self._plan(x)
-        if not self.depthwise:
-            return binding.conv(path, self._layer, plan, x, residual, out)
-        if self._interleaved is not None and binding.wants_interleaved(path, self._interleaved, plan):
-            return binding.depthwise(path, self._interleaved, plan, x, residual, out)
-        return binding.depthwise(path, self._layer, plan, x, residual, out)
+        other = self._interleaved if self.depthwise else None
+        if other is not None and binding.wants_interleaved(path, other, plan):
+            return other, plan
+        return self._layer, plan
 
     def _plan(self, x: Tensor) -> binding.ConvPlan:
         plan = binding.ConvPlan(self.geometry.window(x, self.x_zero_point, self.kernel_rows))

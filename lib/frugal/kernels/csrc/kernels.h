@@ -114,6 +114,45 @@ FRUGAL_API void* frugal_bind_average_pool(int threads, const FrugalConv* conv, c
 FRUGAL_API void* frugal_bind_add(int threads, const FrugalRescale* rescale, int is_signed, const uint8_t* a,
                                  const uint8_t* b, uint8_t* y, size_t count);
 
+// y [i] = table [a [i]] for bytes: any function of one code. Written for 256 entries.
+FRUGAL_API int frugal_table(int threads, const uint8_t* table, const uint8_t* a, uint8_t* y, size_t count);
+
+// y = clamp(round_half_to_even(float((a - zero_point_a) * (b - zero_point_b)) * scale_a) + zero_point), where a and y are
+// [pictures, pixels, channels] and b the same, or one row of channels per picture (one_row).
+FRUGAL_API int frugal_multiply(int threads, const FrugalRescale* rescale, int is_signed, int one_row, const uint8_t* a,
+                               const uint8_t* b, uint8_t* y, int pictures, int pixels, int channels);
+
+// A program: calls of the functions above, prepared once and run many times with one crossing from Python to C.
+enum {
+  FRUGAL_CALL_GEMM = 0,
+  FRUGAL_CALL_CONV,
+  FRUGAL_CALL_DEPTHWISE,
+  FRUGAL_CALL_QUANTIZE,
+  FRUGAL_CALL_MAX_POOL,
+  FRUGAL_CALL_AVERAGE_POOL,
+  FRUGAL_CALL_ADD,
+  FRUGAL_CALL_TABLE,
+  FRUGAL_CALL_MULTIPLY,
+};
+
+// The arguments of one call; a kind reads those that its function has, see program.cpp. An address of 1 stands for the
+// program's input, one of 2 for its output, which differ from run to run.
+typedef struct {
+  int32_t kind, path, is_signed, one_row;
+  const void* plan;
+  const FrugalLayer* layer;
+  const FrugalConv* window;
+  const FrugalRescale* rescale;
+  const void* a;
+  const void* b;  // the second operand, the residual, or the table
+  void* y;
+  void* scratch;
+  int64_t count;  // values of a pointwise call, rows of a matrix
+} FrugalCall;
+
+// Runs calls in order, up to the first that fails; its answer is returned.
+FRUGAL_API int frugal_run_program(int threads, const FrugalCall* calls, int count, const void* input, void* output);
+
 #ifdef __cplusplus
 }
 #endif

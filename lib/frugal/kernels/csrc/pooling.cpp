@@ -1,136 +1,134 @@
-// The small operators between convolutions: quantize, add, pool. Codes in, codes out, NHWC.
+// The small operators between convolutions: quantize, add, multiply, pool, any table. Codes in, codes out, NHWC.
 //
-// Plain loops over neighbouring bytes, which compilers vectorise.
+// Here are the walks over images and threads; the loops over neighbouring bytes stand in pointwise_loop.h, compiled
+// once for each width of registers.
 
 #include <algorithm>
 #include <atomic>
-#include <cfloat>
-#include <cmath>
-#include <limits>
-#include <vector>
+#include <cstring>
 
 #include "dispatch.h"
 #include "engine.h"
-#include "epilogue_scalar.h"
+#include "pointwise.h"
 #include "pool.h"
 #include "shape.h"
 
 namespace frugal {
 namespace {
 
-// The range of an output code before its zero-point is added.
-struct Range {
-  float low, high;
-  int zero_point;
+const Pointwise* const kVersions[] = {
+#if defined(FRUGAL_WITH_AVX512_VNNI)
+    &kPointwiseAvx512,
+#endif
+#if defined(FRUGAL_WITH_AVX2)
+    &kPointwiseAvx2,
+#endif
+    &kPointwiseScalar,
 };
 
-Range range_of(int low, int high, int zero_point) {
-  return {static_cast<float>(low - zero_point), static_cast<float>(high - zero_point), zero_point};
-}
-
-inline int code_of(float real, const Range& range) {
-  return static_cast<int>(round_half_even(clamp_real(real, range.low, range.high))) + range.zero_point;
-}
-
-// Calls work(pixel) for the pixels of the image under the window of one output pixel.
-template <typename Code, typename Work>
-void each_pixel(const FrugalConv& c, const Code* image, int y, int x, const Work& work) {
-  const int top = y * c.stride_h - c.pad_h, left = x * c.stride_w - c.pad_w;
-  for (int i = 0; i < c.kernel_h; ++i) {
-    const int source_y = top + i * c.dilation_h;
-    if (source_y < 0 || source_y >= c.h) continue;
-    for (int j = 0; j < c.kernel_w; ++j) {
-      const int source_x = left + j * c.dilation_w;
-      if (source_x >= 0 && source_x < c.w) work(image + (size_t(source_y) * c.w + source_x) * c.channels);
-    }
+bool may_run(const Pointwise& version) {
+  if (!*version.path) return true;
+  for (int path = 0; frugal_path_name(path); ++path) {
+    if (std::strcmp(frugal_path_name(path), version.path) == 0) return frugal_path_available(path) == 1;
   }
+  return false;
 }
 
-template <typename Code>
-void keep_larger(const Code* __restrict x, Code* __restrict y, size_t count) {
-  for (size_t i = 0; i < count; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
+const Pointwise& loops() {
+  static const Pointwise& chosen = [&]() -> const Pointwise& {
+    for (const Pointwise* version : kVersions) {
+      if (may_run(*version)) return *version;
+    }
+    return kPointwiseScalar;
+  }();
+  return chosen;
 }
 
+uint8_t* scratch(size_t bytes) {
+  static thread_local Scratch memory;
+  return memory.get(bytes);
+}
+
+// Max pooling in two steps: the largest of the window's rows for a whole line, then the largest of neighbours in it.
 // A window that holds no pixel keeps the lowest code, as the maximum of nothing.
-template <typename Code>
-void max_pool(const FrugalConv& c, const Code* x, Code* y, int first, int last) {
-  const size_t channels = c.channels;
-  const int height = out_h(c), width = out_w(c);
-  for (int line = first; line < last; ++line) {
-    const Code* image = x + size_t(line / height) * c.h * c.w * channels;
-    for (int column = 0; column < width; ++column) {
-      Code* to = y + (size_t(line) * width + column) * channels;
-      std::fill_n(to, channels, std::numeric_limits<Code>::lowest());
-      each_pixel(c, image, line % height, column, [&](const Code* pixel) { keep_larger(pixel, to, channels); });
+void max_pool_line(const FrugalConv& c, bool is_signed, const uint8_t* image, int line_y, uint8_t* line, uint8_t* to) {
+  const Pointwise& loop = loops();
+  const size_t channels = c.channels, row_bytes = c.w * channels;
+  const uint8_t lowest = is_signed ? 0x80 : 0;
+  std::memset(line, lowest, row_bytes);
+  for (int i = 0; i < c.kernel_h; ++i) {
+    const int y = line_y * c.stride_h - c.pad_h + i * c.dilation_h;
+    if (y >= 0 && y < c.h) loop.keep_larger(is_signed, image + y * row_bytes, line, row_bytes);
+  }
+  const int width = out_w(c);
+  for (int column = 0; column < width; ++column, to += channels) {
+    std::memset(to, lowest, channels);
+    for (int j = 0; j < c.kernel_w; ++j) {
+      const int x = column * c.stride_w - c.pad_w + j * c.dilation_w;
+      if (x >= 0 && x < c.w) loop.keep_larger(is_signed, line + x * channels, to, channels);
     }
   }
 }
 
-template <typename Code>
-void add_to(const Code* __restrict x, int32_t* __restrict sum, int count) {
-  for (int i = 0; i < count; ++i) sum[i] += x[i];
-}
+// The part of a window, along one direction, that lies inside an image of `size` pixels.
+struct Span {
+  int first, count;
+};
 
-template <typename Code>
-void write_average(const int32_t* __restrict sum, int offset, float scale, const Range& range, int count,
-                   Code* __restrict y) {
-  for (int i = 0; i < count; ++i) y[i] = static_cast<Code>(code_of(static_cast<float>(sum[i] - offset) * scale, range));
+Span inside(int at, int size, int kernel, int stride, int pad) {
+  const int start = at * stride - pad;
+  const int first = std::max(start, 0), last = std::min(start + kernel, size);
+  return {first, std::max(last - first, 0)};
 }
 
 // y = code(float(sum - pixels * zero_point_a) * (scale_a / divisor)), one rounding for each of the three operations.
-template <typename Code>
-void average_pool(const FrugalConv& c, const FrugalRescale& r, const Code* x, Code* y, int first, int last,
-                  int32_t* sum) {
-  const Range range = range_of(r.low, r.high, r.zero_point);
-  const int height = out_h(c), width = out_w(c);
+void average_pool_line(const FrugalConv& c, const FrugalRescale& r, bool is_signed, const uint8_t* image, int line_y,
+                       int32_t* sum, uint8_t* to) {
+  const Pointwise& loop = loops();
   const size_t channels = c.channels;
-  for (int line = first; line < last; ++line) {
-    const Code* image = x + size_t(line / height) * c.h * c.w * channels;
-    for (int column = 0; column < width; ++column) {
-      std::fill_n(sum, channels, 0);
-      int pixels = 0;
-      each_pixel(c, image, line % height, column, [&](const Code* pixel) {
-        add_to(pixel, sum, c.channels);
-        ++pixels;
-      });
-      const int divisor = r.count_border ? c.kernel_h * c.kernel_w : std::max(pixels, 1);
-      const float scale = r.scale_a / static_cast<float>(divisor);
-      Code* to = y + (size_t(line) * width + column) * channels;
-      write_average(sum, pixels * r.zero_point_a, scale, range, c.channels, to);
+  const Span rows = inside(line_y, c.h, c.kernel_h, c.stride_h, c.pad_h);
+  const int width = out_w(c);
+  for (int column = 0; column < width; ++column, to += channels) {
+    const Span columns = inside(column, c.w, c.kernel_w, c.stride_w, c.pad_w);
+    std::memset(sum, 0, channels * sizeof *sum);
+    for (int y = rows.first; y < rows.first + rows.count; ++y) {
+      const uint8_t* pixel = image + (size_t(y) * c.w + columns.first) * channels;
+      for (int x = 0; x < columns.count; ++x, pixel += channels) loop.add_to(is_signed, pixel, sum, c.channels);
     }
+    const int pixels = rows.count * columns.count;
+    const int divisor = r.count_border ? c.kernel_h * c.kernel_w : std::max(pixels, 1);
+    const float scale = r.scale_a / static_cast<float>(divisor);
+    loop.write_average(is_signed, sum, pixels * r.zero_point_a, scale, r, c.channels, to);
   }
 }
 
-// y = code(float(a - zero_point_a) * scale_a + float(b - zero_point_b) * scale_b)
-template <typename Code>
-void add_codes(const FrugalRescale& r, const Code* __restrict a, const Code* __restrict b, Code* __restrict y,
-               size_t count) {
-  const Range range = range_of(r.low, r.high, r.zero_point);
-  const float scale_a = r.scale_a, scale_b = r.scale_b;
-  const int zero_point_a = r.zero_point_a, zero_point_b = r.zero_point_b;
-  for (size_t i = 0; i < count; ++i) {
-    const float left = static_cast<float>(a[i] - zero_point_a) * scale_a;
-    const float right = static_cast<float>(b[i] - zero_point_b) * scale_b;
-    y[i] = static_cast<Code>(code_of(left + right, range));
+// One line of all channels, [channels][w] reals -> [w][channels] codes. `room`: channels * w bytes.
+bool quantize_line(const float* x, size_t channel_stride, int channels, int w, float scale, const FrugalRescale& r,
+                   uint8_t* room, uint8_t* y) {
+  const Pointwise& loop = loops();
+  if (channels == 1) return loop.quantize(x, w, scale, r, y);
+  bool finite = true;
+  for (int n = 0; n < channels; ++n) finite &= loop.quantize(x + n * channel_stride, w, scale, r, room + size_t(n) * w);
+  if (channels == 3) {
+    const uint8_t* const lines[] = {room, room + w, room + 2 * size_t(w)};
+    loop.join_three(lines, w, y);
+  } else {
+    for (int n = 0; n < channels; ++n) {
+      for (int i = 0; i < w; ++i) y[size_t(i) * channels + n] = room[size_t(n) * w + i];
+    }
   }
+  return finite;
 }
 
-// Codes of neighbouring reals, `stride` bytes apart. Returns false where one is not finite.
-bool quantize_row(const float* __restrict x, int count, float scale, const Range& range, uint8_t* __restrict y,
-                  size_t stride) {
-  constexpr int kChunk = 256;  // the arithmetic on neighbours is vectorised, the scattered stores are not
-  uint8_t codes[kChunk];
-  int strange = 0;
-  for (int start = 0; start < count; start += kChunk) {
-    const int n = std::min(kChunk, count - start);
-    for (int i = 0; i < n; ++i) {
-      const float real = x[start + i];
-      strange |= !(std::fabs(real) <= FLT_MAX);
-      codes[i] = static_cast<uint8_t>(code_of(real / scale, range));
-    }
-    for (int i = 0; i < n; ++i) y[(start + i) * stride] = codes[i];
-  }
-  return strange == 0;
+constexpr size_t kLine = 4096;  // values that threads take at once where there are no lines
+
+// Calls work(first, size) on pieces of `count` neighbours.
+template <typename Work>
+void spread_values(size_t count, int threads, const Work& work) {
+  spread(static_cast<int>((count + kLine - 1) / kLine), threads, [&](int first, int last, int) {
+    const size_t begin = first * kLine;
+    work(begin, std::min(count, last * kLine) - begin);
+  });
 }
 
 }  // namespace
@@ -140,16 +138,16 @@ using namespace frugal;
 
 int frugal_quantize(int threads, const float* x, uint8_t* y, int batch, int channels, int h, int w, float scale,
                     int zero_point, int low, int high) {
-  const Range range = range_of(low, high, zero_point);
+  FrugalRescale range{};
+  range.zero_point = zero_point, range.low = low, range.high = high;
   std::atomic<bool> finite{true};
   const int failed = guarded([&] {
     spread(batch * h, threads, [&](int first, int last, int) {
+      uint8_t* room = scratch(size_t(channels) * w);
       for (int line = first; line < last; ++line) {
+        const float* from = x + (size_t(line / h) * channels * h + line % h) * w;
         uint8_t* to = y + size_t(line) * w * channels;
-        for (int n = 0; n < channels; ++n) {
-          const float* from = x + ((size_t(line / h) * channels + n) * h + line % h) * w;
-          if (!quantize_row(from, w, scale, range, to + n, channels)) finite = false;
-        }
+        if (!quantize_line(from, size_t(h) * w, channels, w, scale, range, room, to)) finite = false;
       }
     });
   });
@@ -158,11 +156,13 @@ int frugal_quantize(int threads, const float* x, uint8_t* y, int batch, int chan
 
 int frugal_max_pool(int threads, const FrugalConv* c, int is_signed, const uint8_t* x, uint8_t* y) {
   return guarded([&] {
-    spread(c->batch * out_h(*c), threads, [&](int first, int last, int) {
-      if (is_signed) {
-        max_pool(*c, reinterpret_cast<const int8_t*>(x), reinterpret_cast<int8_t*>(y), first, last);
-      } else {
-        max_pool(*c, x, y, first, last);
+    const int height = out_h(*c), width = out_w(*c);
+    const size_t row_bytes = size_t(c->w) * c->channels;
+    spread(c->batch * height, threads, [&](int first, int last, int) {
+      uint8_t* line = scratch(row_bytes);
+      for (int i = first; i < last; ++i) {
+        uint8_t* to = y + size_t(i) * width * c->channels;
+        max_pool_line(*c, is_signed != 0, x + i / height * c->h * row_bytes, i % height, line, to);
       }
     });
   });
@@ -171,14 +171,13 @@ int frugal_max_pool(int threads, const FrugalConv* c, int is_signed, const uint8
 int frugal_average_pool(int threads, const FrugalConv* c, const FrugalRescale* r, int is_signed, const uint8_t* x,
                         uint8_t* y) {
   return guarded([&] {
-    threads = std::clamp(threads, 1, int{Pool::kMostThreads});
-    std::vector<int32_t> sums(size_t(c->channels) * threads);
-    spread(c->batch * out_h(*c), threads, [&](int first, int last, int thread) {
-      int32_t* sum = sums.data() + size_t(c->channels) * thread;
-      if (is_signed) {
-        average_pool(*c, *r, reinterpret_cast<const int8_t*>(x), reinterpret_cast<int8_t*>(y), first, last, sum);
-      } else {
-        average_pool(*c, *r, x, y, first, last, sum);
+    const int height = out_h(*c), width = out_w(*c);
+    const size_t row_bytes = size_t(c->w) * c->channels;
+    spread(c->batch * height, threads, [&](int first, int last, int) {
+      int32_t* sum = reinterpret_cast<int32_t*>(scratch(c->channels * sizeof(int32_t)));
+      for (int i = first; i < last; ++i) {
+        uint8_t* to = y + size_t(i) * width * c->channels;
+        average_pool_line(*c, *r, is_signed != 0, x + i / height * c->h * row_bytes, i % height, sum, to);
       }
     });
   });
@@ -186,15 +185,28 @@ int frugal_average_pool(int threads, const FrugalConv* c, const FrugalRescale* r
 
 int frugal_add(int threads, const FrugalRescale* r, int is_signed, const uint8_t* a, const uint8_t* b, uint8_t* y,
                size_t count) {
-  constexpr size_t kLine = 4096;
   return guarded([&] {
-    spread(static_cast<int>((count + kLine - 1) / kLine), threads, [&](int first, int last, int) {
-      const size_t begin = first * kLine, size = std::min(count, last * kLine) - begin;
-      if (is_signed) {
-        add_codes(*r, reinterpret_cast<const int8_t*>(a) + begin, reinterpret_cast<const int8_t*>(b) + begin,
-                  reinterpret_cast<int8_t*>(y) + begin, size);
-      } else {
-        add_codes(*r, a + begin, b + begin, y + begin, size);
+    spread_values(count, threads, [&](size_t first, size_t size) {
+      loops().add(is_signed != 0, *r, a + first, b + first, y + first, size);
+    });
+  });
+}
+
+int frugal_table(int threads, const uint8_t* table, const uint8_t* a, uint8_t* y, size_t count) {
+  return guarded([&] {
+    spread_values(count, threads, [&](size_t first, size_t size) {
+      for (size_t i = first; i < first + size; ++i) y[i] = table[a[i]];
+    });
+  });
+}
+
+int frugal_multiply(int threads, const FrugalRescale* r, int is_signed, int one_row, const uint8_t* a,
+                    const uint8_t* b, uint8_t* y, int pictures, int pixels, int channels) {
+  return guarded([&] {
+    spread(pictures * pixels, threads, [&](int first, int last, int) {
+      for (int i = first; i < last; ++i) {
+        const size_t at = size_t(i) * channels, at_b = one_row ? size_t(i / pixels) * channels : at;
+        loops().multiply(is_signed != 0, *r, a + at, b + at_b, y + at, channels);
       }
     });
   });

@@ -12,6 +12,7 @@ into the bias. ``r`` is the residual, ``low`` and ``high`` are ReLU and ReLU6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from frugal.core.check import check_finite, describe
-from frugal.kernels import reference
+from frugal.kernels import program, reference
 from frugal.kernels.conv import Conv8
 from frugal.kernels.gemm import Linear8
 from frugal.kernels.output import Output, Residual, codes, reals
@@ -159,13 +160,17 @@ class Int8Linear(Int8Layer):
         """Multiply codes x [..., in]; ``residual`` and ``out`` have the shape of the result."""
         return self.prepared(x, residual, out=out, isa=self.isa)
 
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        assert isinstance(self.prepared, Linear8)
+        return program.linear(self.prepared, *_with_residual(inputs), out, self.isa)
+
     def _prepare(self) -> Linear8:
         return Linear8(
             self.weight, self.bias, x_dtype=self.input().dtype, x_zero_point=self.x_zero, output=self.epilogue
         )
 
     def exact(self, *inputs: Tensor) -> Tensor:
-        x, residual = inputs[0], inputs[1] if len(inputs) > 1 else None
+        x, residual = _with_residual(inputs)
         return reference.gemm(x, self.weight, self.bias, self.x_zero, self.epilogue, residual)
 
     def _real_product(self, x: Tensor) -> Tensor:
@@ -257,6 +262,12 @@ class Int8Conv2d(Int8Layer):
         y = self.prepared(x, residual, out=out, isa=self.isa)
         return y if self.output is not None else to_nchw(y)
 
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        if self.output is None:  # reals leave in torch's layout
+            return None
+        assert isinstance(self.prepared, Conv8)
+        return program.conv(self.prepared, *_with_residual(inputs), out, self.isa)
+
     def _prepare(self) -> Conv8:
         return Conv8(
             self.weight,
@@ -271,7 +282,7 @@ class Int8Conv2d(Int8Layer):
         )
 
     def exact(self, *inputs: Tensor) -> Tensor:
-        x, residual = inputs[0], inputs[1] if len(inputs) > 1 else None
+        x, residual = _with_residual(inputs)
         y = reference.conv2d(
             x,
             self.weight,
@@ -293,6 +304,10 @@ class Int8Conv2d(Int8Layer):
         out, channels, height, width = self.weight.shape
         groups = f", {self.groups} groups" if self.groups > 1 else ""
         return f"{channels * self.groups} to {out}, {height} x {width}, stride {self.stride[0]}{groups}"
+
+
+def _with_residual(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    return inputs[0], inputs[1] if len(inputs) > 1 else None
 
 
 def integer_weights(

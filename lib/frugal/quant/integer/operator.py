@@ -9,6 +9,7 @@ is written to a file and read from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from frugal.core.check import describe
 from frugal.kernels import dispatch, native
+from frugal.kernels.program import Call
 from frugal.quant.affine import QParams
 from frugal.quant.granularity import PerTensor
 from frugal.quant.layers import StoredQParams
@@ -33,6 +35,7 @@ class Operator(nn.Module):
 
     REGISTRY: ClassVar[dict[str, type[Operator]]] = {}
     kernel: ClassVar[str] = "torch"  # who computes it: native, float, or torch
+    changes: ClassVar[int] = 0  # counts how often any operator was made or changed: schedules compare it
     writes_out: ClassVar[bool] = True  # whether ``forward`` can write its codes to memory that it is given
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -53,6 +56,7 @@ class Operator(nn.Module):
                 setattr(self, name, value)
         self.register_load_state_dict_post_hook(_prepare_again)
         self.prepare_()
+        Operator.changes += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "prepared"}  # it holds pointers
@@ -60,6 +64,7 @@ class Operator(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.prepare_()
+        Operator.changes += 1
 
     def parts(self) -> dict[str, Any]:
         """Return what the operator was made of, by the names of the constructor's arguments."""
@@ -73,6 +78,11 @@ class Operator(nn.Module):
         """Take another path of the kernels from now on; None for the widest there is."""
         dispatch.choose(isa)  # refuses one that this machine lacks
         self.isa = isa
+        Operator.changes += 1
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> Call | None:
+        """Prepare ``forward`` on these very tensors as a native call; None where there is none."""
+        return None
 
     def output_qparams(self) -> QParams | None:
         """Say what the codes of the result stand for; None for a result of reals."""
@@ -96,6 +106,12 @@ class Operator(nn.Module):
 
 def _prepare_again(operator: Operator, incompatible: object) -> None:
     operator.prepare_()  # after a state dict was loaded, into the operator and into its stored parameters
+    Operator.changes += 1
+
+
+def copied(y: Tensor, out: Tensor | None) -> Tensor:
+    """Return y, in ``out`` where that was given."""
+    return y if out is None else out.copy_(y)
 
 
 def check_per_tensor(qparams: QParams, name: str) -> None:

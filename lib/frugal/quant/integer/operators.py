@@ -8,7 +8,7 @@ function of one value (hard-swish, sigmoid, GELU) is a table with an entry for e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from frugal.core.check import describe
-from frugal.kernels import dispatch, pointwise, reference
+from frugal.kernels import dispatch, pointwise, program, reference
+from frugal.kernels.conv import Geometry
 from frugal.quant.affine import QParams, dequantize, quantize
 from frugal.quant.integer.operator import (
     Clamp,
@@ -24,6 +25,7 @@ from frugal.quant.integer.operator import (
     check_codes,
     clamp_codes,
     clamp_reals,
+    copied,
     numbers,
     to_nchw,
     to_nhwc,
@@ -48,7 +50,6 @@ class Quantize(Operator):
     """Reals to codes, NCHW to NHWC."""
 
     kernel = "native"
-    writes_out = False
     output: StoredQParams
 
     def __init__(self, output: QParams) -> None:
@@ -59,10 +60,16 @@ class Quantize(Operator):
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         if self.path() == dispatch.REFERENCE:
-            return self.exact(x)
+            return copied(self.exact(x), out)
         scale, zero_point = numbers(self.qparams)
         ends = {"low": self.qparams.quant_min, "high": self.qparams.quant_max}
-        return pointwise.quantize(x, scale, zero_point, dtype=self.qparams.dtype, **ends)
+        return copied(pointwise.quantize(x, scale, zero_point, dtype=self.qparams.dtype, **ends), out)
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        (x,) = inputs
+        if self.path() == dispatch.REFERENCE or x.ndim != 4:
+            return None
+        return program.quantize(x, out, *numbers(self.qparams), (self.qparams.quant_min, self.qparams.quant_max))
 
     def exact(self, *inputs: Tensor) -> Tensor:
         return to_nhwc(quantize(inputs[0], self.qparams)).contiguous()
@@ -106,7 +113,6 @@ class MaxPool2d(SameCodes):
     """The largest code of each window is the code of the largest real."""
 
     kernel = "native"
-    writes_out = False
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -126,8 +132,14 @@ class MaxPool2d(SameCodes):
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         check_codes(x, self.input)
         if self.path() == dispatch.REFERENCE:
-            return self.exact(x)
-        return pointwise.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation)
+            return copied(self.exact(x), out)
+        return copied(pointwise.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation), out)
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        if self.path() == dispatch.REFERENCE:
+            return None
+        geometry = Geometry(self.kernel_size, self.stride, self.padding, self.dilation)
+        return program.max_pool(geometry.window(inputs[0], 0), inputs[0], out)
 
     def exact(self, *inputs: Tensor) -> Tensor:
         return reference.max_pool(inputs[0], self.kernel_size, self.stride, self.padding, self.dilation)
@@ -140,7 +152,6 @@ class AveragePool2d(Operator):
     """The mean of each window; ``kernel_size=None`` means the whole picture, whatever its size."""
 
     kernel = "native"
-    writes_out = False
     input: StoredQParams
     output: StoredQParams
     kernel_size: tuple[int, int] | None
@@ -175,11 +186,19 @@ class AveragePool2d(Operator):
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         check_codes(x, self.input)
         if self.path() == dispatch.REFERENCE:
-            return self.exact(x)
+            return copied(self.exact(x), out)
         kernel = self.kernel_size or (x.shape[1], x.shape[2])
-        return pointwise.average_pool(
-            x, kernel, self.stride, self.padding, count_border=self.count_border, **self.codes
-        )
+        y = pointwise.average_pool(x, kernel, self.stride, self.padding, count_border=self.count_border, **self.codes)
+        return copied(y, out)
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        (x,) = inputs
+        if self.path() == dispatch.REFERENCE:
+            return None
+        kernel, codes = self.kernel_size or (x.shape[1], x.shape[2]), self.codes
+        window = Geometry(kernel, self.stride, self.padding).window(x, codes["x_zero_point"])
+        ends = codes["low"], codes["high"]
+        return program.average_pool(window, x, out, codes["scale"], codes["zero_point"], ends, border=self.count_border)
 
     def exact(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
@@ -196,7 +215,6 @@ class Add(Operator):
     """The sum of two tensors of one shape, clamped."""
 
     kernel = "native"
-    writes_out = False
     first: StoredQParams
     second: StoredQParams
     output: StoredQParams
@@ -216,7 +234,14 @@ class Add(Operator):
     def forward(self, x: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
         check_codes(x, self.first)
         check_codes(y, self.second, "y")
-        return self.exact(x, y) if self.path() == dispatch.REFERENCE else pointwise.add(x, y, **self.codes)
+        return copied(self.exact(x, y) if self.path() == dispatch.REFERENCE else pointwise.add(x, y, **self.codes), out)
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        if self.path() == dispatch.REFERENCE:
+            return None
+        scales = self.codes["scale_a"], self.codes["scale_b"]
+        zeros = self.codes["zero_point_a"], self.codes["zero_point_b"], self.codes["zero_point"]
+        return program.add(inputs[0], inputs[1], out, scales, zeros, (self.codes["low"], self.codes["high"]))
 
     def exact(self, *inputs: Tensor) -> Tensor:
         return reference.add(inputs[0], inputs[1], **self.codes)
@@ -251,6 +276,12 @@ class Multiply(Operator):
         codes = codes.clamp_(self.output.quant_min, self.output.quant_max)
         return codes.to(x.dtype) if out is None else out.copy_(codes)
 
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        if dispatch.choose(self.isa) is None:
+            return None
+        zeros, ends = (self.a_zero, self.b_zero, self.y_zero), (self.output.quant_min, self.output.quant_max)
+        return program.multiply(inputs[0], inputs[1], out, float(self.factor), zeros, ends)
+
     def real(self, *reals: Tensor) -> Tensor:
         return reals[0] * reals[1]
 
@@ -278,6 +309,9 @@ class Table(Operator):
             return self.entries.index_select(0, index).view(x.shape)
         torch.index_select(self.entries, 0, index, out=out.view(-1))
         return out
+
+    def call(self, inputs: Sequence[Tensor], out: Tensor) -> program.Call | None:
+        return None if dispatch.choose(self.isa) is None else program.table(self.entries, inputs[0], out)
 
     def real(self, *reals: Tensor) -> Tensor:
         return FUNCTIONS[self.function](reals[0])
