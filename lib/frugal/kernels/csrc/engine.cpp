@@ -67,26 +67,35 @@ struct Job {
   Epilogue epilogue;
   int blocks_per_image;
 
-  // Where block row t of the whole job reads and writes.
-  Block at(int64_t t) const {
-    const int64_t image = t / blocks_per_image;
-    const int row = static_cast<int>(t % blocks_per_image) * kernel.rows;
+  // A block that meets the columns from `first` on, n of them; place() says with which rows.
+  Block columns(int first, int n) const {
     Block block;
-    block.m = std::min(kernel.rows, rows.rows_per_image - row);
-    block.a = rows.a + (rows.image_offset ? rows.image_offset[image] : 0) + row * rows.row_stride;
-    block.row_stride = rows.row_stride;
     block.tap = rows.tap;
     block.taps = weights.taps;
     block.depth = weights.depth;
     block.a_signed = rows.a_signed;
+    block.weights = weights.data + first / kPanel * weights.panel_stride();
     block.panel_stride = weights.panel_stride();
     block.y_stride = y_stride;
+    block.n = n;
+    block.epilogue = epilogue_from(epilogue, first);
+    return block;
+  }
+
+  // Where block row t of the whole job reads and writes.
+  void place(Block& block, int64_t t, int first_column) const {
+    const int64_t image = rows.images == 1 ? 0 : t / blocks_per_image;
+    const int row = static_cast<int>(t - image * blocks_per_image) * kernel.rows;
+    block.m = std::min(kernel.rows, rows.rows_per_image - row);
+    block.a = rows.a + (rows.image_offset ? rows.image_offset[image] : 0) + row * rows.row_stride;
+    block.row_stride = rows.row_stride;
+    block.tap = rows.tap;
     block.y_rows = rows.y_rows ? rows.y_rows + row : nullptr;
     const ptrdiff_t y_row = image * rows.y_rows_per_image + (rows.y_rows ? 0 : row);
-    block.y = static_cast<char*>(y) + y_row * y_stride * bytes_of(epilogue.output);
-    block.epilogue = epilogue;
-    if (epilogue.residual) block.epilogue.residual += y_row * epilogue.residual_stride;
-    return block;
+    block.y = static_cast<char*>(y) + (y_row * y_stride + first_column) * bytes_of(epilogue.output);
+    if (epilogue.residual) {
+      block.epilogue.residual = epilogue.residual + y_row * epilogue.residual_stride + first_column;
+    }
   }
 
   // How much memory bring_near() needs.
@@ -111,12 +120,6 @@ struct Job {
     block.a = near;
     block.row_stride = static_cast<ptrdiff_t>(depth);
     block.tap = &kNoTap;
-  }
-
-  void run(Block block, int column_block) const {
-    block.n = weights.n;
-    block.weights = weights.data;
-    kernel.run(block_from(block, column_block * kernel.columns, kernel.columns));
   }
 };
 
@@ -150,11 +153,14 @@ void multiply(const Kernel& wanted, const Rows& rows, const Weights& weights, vo
     const int first_column = share(column_blocks, j, parts.columns);
     const int last_column = share(column_blocks, j + 1, parts.columns);
     if (kernel.begin) kernel.begin();
+    Block block;
     for (int c = first_column; c < last_column; c += chunk) {
+      const int first = c * kernel.columns, last = std::min(std::min(c + chunk, last_column) * kernel.columns, weights.n);
+      block = job.columns(first, last - first);
       for (int64_t t = first_row; t < last_row; ++t) {
-        Block block = job.at(t);
+        job.place(block, t, first);
         job.bring_near(block, near + near_bytes * thread);
-        for (int column = c; column < std::min(last_column, c + chunk); ++column) job.run(block, column);
+        kernel.run(block);
       }
     }
     if (kernel.end) kernel.end();

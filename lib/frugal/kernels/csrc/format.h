@@ -71,7 +71,8 @@ static inline Epilogue epilogue_from(Epilogue e, int n) {
   return e;
 }
 
-// The work of one kernel call: at most Kernel::rows x Kernel::columns outputs.
+// The work of one kernel call: at most Kernel::rows rows of outputs, any number of columns. The caller keeps a block in
+// one place until it calls Kernel::end.
 struct Block {
   const uint8_t* a = nullptr;  // s8 or u8
   ptrdiff_t row_stride = 0;
@@ -101,10 +102,17 @@ static inline Block block_from(Block block, int n, int columns) {
   return block;
 }
 
+// Runs a block in parts of at most `columns`, a multiple of 16.
+template <class Run>
+static inline void by_columns(const Block& block, int columns, const Run& run) {
+  if (block.n <= columns) return run(block);
+  for (int n = 0; n < block.n; n += columns) run(block_from(block, n, columns));
+}
+
 // One instruction set's way to fill a block.
 struct Kernel {
   const char* name;
-  int rows, columns;
+  int rows, columns;  // that it fills best at once
   // Which activations the instructions take as they are. The others get their top bit flipped in registers, which
   // moves them by 128; the driver takes 128 * (sum of weights) out of the bias.
   bool takes_signed, takes_unsigned;

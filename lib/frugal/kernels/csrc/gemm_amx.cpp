@@ -6,6 +6,15 @@
 //
 // A block is 32 rows x 32 columns: four loads feed four multiplications. The bias enters as the first sum: a tile
 // load with stride 0 repeats one row 16 times. Fewer rows are a matter of the tile configuration, no masks needed.
+//
+// Two units take turns in vain. Sums leave tiles only through memory, and then 1,024 of them become codes: about 160
+// cycles of vector instructions, during which the tile unit would idle; a block with k = 64 keeps that one busy for 64.
+// So the codes of a block are made while the next block is multiplied, a few rows after every step in k:
+//
+//   tiles     block 0   store  block 1   store  block 2   store
+//   vectors                    codes 0          codes 1          codes 2
+//
+// Raw sums need no vectors at all: tiles are stored into the output.
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -18,6 +27,8 @@ namespace {
 
 constexpr int kRows = 32, kTileRows = 16, kTileBytes = 64;
 constexpr int kFewRows = 4;  // below, most of a tile is empty, and VNNI is faster
+constexpr int kALarge = 24 << 10, kAFits = 48 << 10;
+constexpr int kRowBytes = kWide * sizeof(int32_t);
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -25,13 +36,26 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-thread_local int configured_rows = -1;
+// A part whose sums are complete, in Thread::acc, and whose codes are not yet made.
+struct Waiting {
+  Outputs to;
+  bool waits = false;
+};
 
-// GCC's tile intrinsics do not say that they read memory: without this, stores before them look useless to it.
-inline void finish_stores() { __asm__ volatile("" ::: "memory"); }
+// What a thread keeps from block to block.
+struct alignas(64) Thread {
+  int32_t acc[kRows * kWide];  // the last block's sums
+  Waiting waiting;
+  int configured_rows = -1;
+};
 
-void configure(int m) {
-  if (m == configured_rows) return;
+thread_local Thread this_thread;
+
+// GCC's tile intrinsics do not say that they read and write memory: without this, loads and stores move across them.
+inline void memory_fence() { __asm__ volatile("" ::: "memory"); }
+
+void configure(int m, Thread& thread) {
+  if (m == thread.configured_rows) return;
   TileConfig config;
   const uint8_t top = static_cast<uint8_t>(m < kTileRows ? m : kTileRows);
   const uint8_t bottom = static_cast<uint8_t>(m > kTileRows ? m - kTileRows : kTileRows);
@@ -41,9 +65,9 @@ void configure(int m) {
   }
   config.rows[0] = config.rows[1] = config.rows[4] = top;
   config.rows[2] = config.rows[3] = config.rows[5] = bottom;
-  finish_stores();
+  memory_fence();
   _tile_loadconfig(&config);
-  configured_rows = m;
+  thread.configured_rows = m;
 }
 
 // Tile numbers are part of the instruction, so both kinds of activations are spelled out.
@@ -55,67 +79,151 @@ void configure(int m) {
       _tile_dpbusd(sum, a, w);     \
   } while (0)
 
-template <bool kSigned, bool kTwoRows, bool kTwoPanels>
-void sums(const Block& block, int32_t* acc) {
-  alignas(64) int32_t bias[2 * kPanel] = {};
-  if (block.epilogue.bias) memcpy(bias, block.epilogue.bias, sizeof(int32_t) * block.n);
-  finish_stores();
-  _tile_loadd(0, bias, 0);
-  if (kTwoPanels) _tile_loadd(1, bias + kPanel, 0);
-  if (kTwoRows) _tile_loadd(2, bias, 0);
-  if (kTwoRows && kTwoPanels) _tile_loadd(3, bias + kPanel, 0);
+// Which tiles a block fills: m rows of the columns from n on.
+struct Part {
+  const Block& block;
+  int steps;  // in k
+  bool two_rows, two_panels, stream;
+  bool reuse_a;  // the tiles of activations still hold all that there is
+  int n;
+};
 
-  const int8_t* w = block.weights;
-  const ptrdiff_t stride = block.row_stride;
-  for (int t = 0; t < block.taps; ++t) {
+inline void load_bias(const Part& part) {
+  alignas(64) int32_t padded[2 * kPanel];
+  const Block& block = part.block;
+  const int32_t* bias = block.epilogue.bias + part.n;
+  const int left = block.n - part.n;
+  if (!block.epilogue.bias || left < 2 * kPanel) {
+    memset(padded, 0, sizeof padded);
+    if (block.epilogue.bias) memcpy(padded, bias, sizeof(int32_t) * left);
+    bias = padded;
+  }
+  memory_fence();
+  _tile_loadd(0, bias, 0);
+  if (part.two_panels) _tile_loadd(1, bias + kPanel, 0);
+  if (part.two_rows) _tile_loadd(2, bias, 0);
+  if (part.two_rows && part.two_panels) _tile_loadd(3, bias + kPanel, 0);
+}
+
+inline void load_weights(const int8_t* w, ptrdiff_t panel_stride, bool two_panels, bool stream) {
+  if (stream) {
+    _tile_stream_loadd(6, w, kTileBytes);
+    if (two_panels) _tile_stream_loadd(7, w + panel_stride, kTileBytes);
+  } else {
+    _tile_loadd(6, w, kTileBytes);
+    if (two_panels) _tile_loadd(7, w + panel_stride, kTileBytes);
+  }
+}
+
+// The sums of a part, into tiles. After every step in k it calls between().
+template <bool kSigned, class Between>
+FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
+  const Block& block = part.block;
+  const bool two_rows = part.two_rows, two_panels = part.two_panels, reuse_a = part.reuse_a, stream = part.stream;
+  const int depth = block.depth, taps = block.taps;
+  const ptrdiff_t stride = block.row_stride, panel_stride = block.panel_stride;
+  const int8_t* w = block.weights + part.n / kPanel * panel_stride;
+  load_bias(part);
+  for (int t = 0; t < taps; ++t) {
     const uint8_t* a = block.a + block.tap[t];
-    for (int k = 0; k < block.depth; k += kDepth, a += kDepth, w += kDepth * kPanel) {
-      _tile_loadd(4, a, stride);
-      _tile_loadd(6, w, kTileBytes);
+    for (int k = 0; k < depth; k += kDepth, a += kDepth, w += kDepth * kPanel) {
+      if (!reuse_a) _tile_loadd(4, a, stride);
+      load_weights(w, panel_stride, two_panels, stream);
       FRUGAL_MULTIPLY(0, 4, 6);
-      if (kTwoPanels) {
-        _tile_loadd(7, w + block.panel_stride, kTileBytes);
-        FRUGAL_MULTIPLY(1, 4, 7);
-      }
-      if (kTwoRows) {
-        _tile_loadd(5, a + kTileRows * stride, stride);
+      if (two_panels) FRUGAL_MULTIPLY(1, 4, 7);
+      if (two_rows) {
+        if (!reuse_a) _tile_loadd(5, a + kTileRows * stride, stride);
         FRUGAL_MULTIPLY(2, 5, 6);
-        if (kTwoPanels) FRUGAL_MULTIPLY(3, 5, 7);
+        if (two_panels) FRUGAL_MULTIPLY(3, 5, 7);
       }
+      between();
     }
   }
-  constexpr int kRowBytes = kWide * sizeof(int32_t);
-  _tile_stored(0, acc, kRowBytes);
-  if (kTwoPanels) _tile_stored(1, acc + kPanel, kRowBytes);
-  if (kTwoRows) _tile_stored(2, acc + kTileRows * kWide, kRowBytes);
-  if (kTwoRows && kTwoPanels) _tile_stored(3, acc + kTileRows * kWide + kPanel, kRowBytes);
+}
+
+// The same, and between its steps the codes of the part that waits.
+template <bool kSigned, class Kind>
+void multiply_and_write(const Part& part, const Thread& thread) {
+  const Outputs& to = thread.waiting.to;
+  const Quantizer q = prepare(to);
+  const int32_t* acc = thread.acc;
+  const int m = to.m, rows_per_step = ((m + 1) / 2 + part.steps - 1) / part.steps * 2;
+  int row = 0;
+  multiply<kSigned>(part, [&] {
+    const int end = row + rows_per_step < m ? row + rows_per_step : m;
+    write_rows<Kind>(acc, kWide, to, q, row, end);
+    row = end;
+  });
 }
 
 #undef FRUGAL_MULTIPLY
 
+// Tiles out to memory whose rows lie row_bytes apart.
+inline void store(const Part& part, int32_t* to, ptrdiff_t row_bytes) {
+  int32_t* below = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to) + kTileRows * row_bytes);
+  _tile_stored(0, to, row_bytes);
+  if (part.two_panels) _tile_stored(1, to + kPanel, row_bytes);
+  if (part.two_rows) _tile_stored(2, below, row_bytes);
+  if (part.two_rows && part.two_panels) _tile_stored(3, below + kPanel, row_bytes);
+  memory_fence();
+}
+
 template <bool kSigned>
-void run_block(const Block& block) {
-  alignas(64) static thread_local int32_t acc[kRows * kWide];
-  const bool two_rows = block.m > kTileRows, two_panels = block.n > kPanel;
-  if (two_rows) {
-    two_panels ? sums<kSigned, true, true>(block, acc) : sums<kSigned, true, false>(block, acc);
+void multiply_and_finish(const Part& part, const Thread& thread) {
+  const Waiting& waiting = thread.waiting;
+  if (!waiting.waits) return multiply<kSigned>(part, [] {});
+  const bool signed_codes = waiting.to.epilogue->output == Output::kS8;
+  if (waiting.to.residual) {
+    signed_codes ? multiply_and_write<kSigned, Codes<true, true, false>>(part, thread)
+                 : multiply_and_write<kSigned, Codes<false, true, false>>(part, thread);
   } else {
-    two_panels ? sums<kSigned, false, true>(block, acc) : sums<kSigned, false, false>(block, acc);
+    signed_codes ? multiply_and_write<kSigned, Codes<true, false, false>>(part, thread)
+                 : multiply_and_write<kSigned, Codes<false, false, false>>(part, thread);
   }
-  epilogue_avx512(acc, kWide, block);
+}
+
+void run_part(const Part& part, Thread& thread) {
+  const Block& block = part.block;
+  const Epilogue& e = block.epilogue;
+  block.a_signed ? multiply_and_finish<true>(part, thread) : multiply_and_finish<false>(part, thread);
+  thread.waiting.waits = false;
+  const bool whole_panels = block.n - part.n >= kWide || block.n % kPanel == 0;
+  if (e.output == Output::kS32 && !block.y_rows && whole_panels) {
+    return store(part, static_cast<int32_t*>(block.y) + part.n, block.y_stride * ptrdiff_t{sizeof(int32_t)});
+  }
+  store(part, thread.acc, kRowBytes);
+  if ((e.output == Output::kU8 || e.output == Output::kS8) && !e.multiplier) {
+    set_outputs(thread.waiting.to, block, part.n);
+    thread.waiting.waits = fits_int32(thread.waiting.to);
+  }
+  if (!thread.waiting.waits) epilogue_avx512(thread.acc, kWide, block, part.n);
 }
 
 void run(const Block& block) {
-  configure(block.m);
-  block.a_signed ? run_block<true>(block) : run_block<false>(block);
+  Thread& thread = this_thread;
+  configure(block.m, thread);
+  const int steps = block.taps * ((block.depth + kDepth - 1) / kDepth);
+  const int a_bytes = block.m * steps * kDepth;
+  Part part{block, steps, block.m > kTileRows, true, a_bytes >= kALarge && a_bytes <= kAFits, false, 0};
+  for (; part.n < block.n; part.n += kWide) {
+    part.two_panels = block.n - part.n > kPanel;
+    run_part(part, thread);
+    part.reuse_a = steps == 1;
+  }
   _mm256_zeroupper();  // see gemm_avx512_vnni.cpp
 }
 
-void begin() { configured_rows = -1; }
+void begin() {
+  this_thread.configured_rows = -1;
+  this_thread.waiting.waits = false;
+}
 
 void end() {
+  Waiting& waiting = this_thread.waiting;
+  if (waiting.waits) write_any_codes<false>(this_thread.acc, kWide, waiting.to);
+  waiting.waits = false;
   _tile_release();  // tiles in use make every task switch save 8 KiB more
-  configured_rows = -1;
+  _mm256_zeroupper();
 }
 
 }  // namespace

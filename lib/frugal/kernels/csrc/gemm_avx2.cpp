@@ -61,12 +61,16 @@ void run_rows(const Block& block) {
   epilogue_avx2(sums, kPanel, block);
 }
 
-void run(const Block& block) {
+void run_block(const Block& block) {
   switch (block.m) {
     case 3: run_rows<3>(block); break;
     case 2: run_rows<2>(block); break;
     default: run_rows<1>(block);
   }
+}
+
+void run(const Block& block) {
+  by_columns(block, kPanel, run_block);
   _mm256_zeroupper();  // the caller is compiled without AVX
 }
 

@@ -63,7 +63,7 @@ void run_panels(const Block& block) {
   alignas(64) int32_t acc[(kM + kM % 2) * row_of_sums(kN)];  // and rows in pairs
   sums<kM, kN, kFlip>(block, acc);
   for (int n = 0; n < block.n; n += kWide) {
-    epilogue_avx512(acc + n, row_of_sums(kN), block_from(block, n, kWide));
+    epilogue_avx512(acc + n, row_of_sums(kN), block, n);
   }
 }
 
@@ -90,7 +90,7 @@ void run_block(const Block& block) {
 }
 
 void run(const Block& block) {
-  block.a_signed ? run_block<true>(block) : run_block<false>(block);
+  by_columns(block, kPanels * kPanel, block.a_signed ? run_block<true> : run_block<false>);
   _mm256_zeroupper();  // the caller is compiled without AVX: dirty upper halves would slow its every move
 }
 

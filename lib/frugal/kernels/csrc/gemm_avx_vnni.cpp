@@ -63,7 +63,7 @@ void run_block(const Block& block) {
 }
 
 void run(const Block& block) {
-  block.a_signed ? run_block<true>(block) : run_block<false>(block);
+  by_columns(block, kPanel, block.a_signed ? run_block<true> : run_block<false>);
   _mm256_zeroupper();  // the caller is compiled without AVX
 }
 

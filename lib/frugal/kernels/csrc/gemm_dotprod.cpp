@@ -65,7 +65,7 @@ void run_block(const Block& block) {
   }
 }
 
-void run(const Block& block) { block.a_signed ? run_block<false>(block) : run_block<true>(block); }
+void run(const Block& block) { by_columns(block, kPanel, block.a_signed ? run_block<false> : run_block<true>); }
 
 }  // namespace
 

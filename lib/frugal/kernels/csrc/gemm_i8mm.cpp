@@ -70,13 +70,15 @@ void run_rows(const Block& block) {
   epilogue_scalar(sums, kPanel, block);
 }
 
-void run(const Block& block) {
+void run_block(const Block& block) {
   if (block.m > 2) {
     block.a_signed ? run_rows<2, true>(block) : run_rows<2, false>(block);
   } else {
     block.a_signed ? run_rows<1, true>(block) : run_rows<1, false>(block);
   }
 }
+
+void run(const Block& block) { by_columns(block, kPanel, run_block); }
 
 }  // namespace
 

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kRows = 4;
 
-void run(const Block& block) {
+void run_block(const Block& block) {
   int32_t acc[kRows][kPanel];
   for (int i = 0; i < block.m; ++i) {
     for (int n = 0; n < kPanel; ++n) acc[i][n] = block.epilogue.bias && n < block.n ? block.epilogue.bias[n] : 0;
@@ -27,6 +27,8 @@ void run(const Block& block) {
   }
   epilogue_scalar(&acc[0][0], kPanel, block);
 }
+
+void run(const Block& block) { by_columns(block, kPanel, run_block); }
 
 }  // namespace
 
