@@ -90,12 +90,13 @@ struct Part {
 
 inline void load_bias(const Part& part) {
   alignas(64) int32_t padded[2 * kPanel];
-  const Block& block = part.block;
-  const int32_t* bias = block.epilogue.bias + part.n;
-  const int left = block.n - part.n;
-  if (!block.epilogue.bias || left < 2 * kPanel) {
+  const int32_t* bias = part.block.epilogue.bias;
+  const int left = part.block.n - part.n;
+  if (bias && left >= 2 * kPanel) {
+    bias += part.n;
+  } else {
     memset(padded, 0, sizeof padded);
-    if (block.epilogue.bias) memcpy(padded, bias, sizeof(int32_t) * left);
+    if (bias) memcpy(padded, bias + part.n, sizeof(int32_t) * left);
     bias = padded;
   }
   memory_fence();
