@@ -132,9 +132,17 @@ def _split(text: str, headers: list[_Header], name: str) -> list[str]:
         )
     ends = [header.line - 1 for header in headers[1:]] + [len(lines)]
     return [
-        _words(lines, header.line, end, name) if header.kind == "markdown" else cell.source.strip("\n")
+        _words(lines, header.line, end, name) if header.kind == "markdown" else _bare(cell.source.strip("\n"))
         for header, end, cell in zip(headers, ends, cells, strict=True)
     ]
+
+
+def _bare(source: str) -> str:
+    """Take the comment signs from a cell of another language: jupytext takes only that of its magic, ``%%cpp``."""
+    first, *rest = source.split("\n")
+    if not first.startswith("%%") or not all(line.startswith("#") for line in rest):
+        return source
+    return "\n".join([first, *(line.removeprefix("#").removeprefix(" ") for line in rest)])
 
 
 def _words(lines: list[str], start: int, end: int, name: str) -> str:

@@ -158,6 +158,8 @@ def run_cell(source: str, names: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _run(source: str, names: dict[str, Any], name: str) -> Any:
     """Run the cell and return the value of its last line, as a notebook would show it; magics are left out."""
+    if source.startswith("%%"):  # a cell of another language
+        return None
     lines = [line if not line.startswith(("%", "!")) else "" for line in source.splitlines()]
     text = "\n".join(lines)
     tree = ast.parse(text)
