@@ -7,8 +7,9 @@ that is graded uses a name which the cell binds, directly or through other cells
 from __future__ import annotations
 
 import ast
+import functools
 import symtable
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
@@ -37,6 +38,7 @@ def plain(source: str) -> str:
     return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
 
 
+@functools.lru_cache(maxsize=4096)
 def names(source: str) -> Names:
     """Read the global names of a cell; none where the text is not Python."""
     text = plain(source)
@@ -46,12 +48,16 @@ def names(source: str) -> Names:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Names()
     binds = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    uses = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    uses: set[str] = set()
     _inner(table, binds, uses)
+    uses -= binds  # a function is called after its cell has run
+    bound: set[str] = set()
     for node in tree.body:
-        binds |= _changed(node)
+        uses |= {each for each in _at_once(node) if each not in bound}
+        bound |= _bound(node)
+    changed = {name for node in tree.body for name in _changed(node)}
     star = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body)
-    return Names(frozenset(binds), frozenset(uses), star)
+    return Names(frozenset(binds | changed), frozenset(uses), star)
 
 
 def _inner(table: symtable.SymbolTable, binds: set[str], uses: set[str]) -> None:
@@ -60,6 +66,68 @@ def _inner(table: symtable.SymbolTable, binds: set[str], uses: set[str]) -> None
             if symbol.is_global():
                 (binds if symbol.is_assigned() else uses).add(symbol.get_name())
         _inner(child, binds, uses)
+
+
+def _at_once(node: ast.stmt) -> set[str]:
+    """Name what a top-level statement reads while it runs, and does not itself bind first."""
+    own = _bound(node) if isinstance(node, (ast.For, ast.With, ast.Try, ast.While, ast.If)) else set()
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        parts: list[ast.AST] = [*node.decorator_list, node.args, *([node.returns] if node.returns else [])]
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        return set()
+    else:
+        parts = [node]
+    loads = {each.id for part in parts for each in _walk(part) if isinstance(each, ast.Name)}
+    stores = {
+        each.id
+        for part in parts
+        for each in _walk(part)
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    }
+    read = {
+        each.id
+        for part in parts
+        for each in _walk(part)
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)
+    }
+    again = {node.target.id} if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else set()
+    return ((loads - stores) | read | again) - own - _local(node)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk what runs now: not into the bodies of functions."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        yield from _walk(child)
+
+
+def _local(node: ast.stmt) -> set[str]:
+    """The variables of comprehensions, which are not the cell's."""
+    return {
+        each.id
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.comprehension)
+        for each in ast.walk(inner.target)
+        if isinstance(each, ast.Name)
+    }
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Name what a statement binds at the top level, nested blocks included."""
+    found: set[str] = set()
+    for each in _walk(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            found.add(each.id)
+        elif isinstance(each, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).partition(".")[0] for alias in each.names}
+        for child in ast.iter_child_nodes(each):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found.add(child.name)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        found.add(node.name)
+    return found
 
 
 def _changed(node: ast.stmt) -> set[str]:
@@ -79,21 +147,27 @@ def _root(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def needed(cells: Sequence[Names], roots: Iterable[int]) -> set[int]:
+def needed(cells: Sequence[Names], roots: Mapping[int, int]) -> set[int]:
     """Return the cells that ``roots`` need, themselves included: a cell needs who binds what it uses.
 
-    >>> setup, plot, answer = names("import math"), names("shown = answer(1)"), names("def answer(x): return math.pi")
-    >>> sorted(needed([setup, plot, answer], roots=[2]))
-    [0, 2]
+    Args:
+        cells: the names of each, in order.
+        roots: the cells that count, each with the place before which all that it needs has to stand.
+
+    >>> setup, answer, plot = names("import math"), names("def answer(x): return math.pi"), names("shown = answer(1)")
+    >>> sorted(needed([setup, answer, plot], roots={1: 3}))
+    [0, 1]
     """
-    found, waiting = set(roots), list(roots)
+    found = dict(roots)
+    waiting = list(roots)
     while waiting:
-        uses = cells[waiting.pop()].uses
-        for index, cell in enumerate(cells):
-            if index not in found and (cell.everything or cell.binds & uses):
-                found.add(index)
+        place = waiting.pop()
+        uses, limit = cells[place].uses, found[place]
+        for index, cell in enumerate(cells[:limit]):
+            if found.get(index, -1) < limit and (cell.everything or cell.binds & uses):
+                found[index] = max(limit, found.get(index, -1))
                 waiting.append(index)
-    return found
+    return set(found)
 
 
 def defined(source: str) -> tuple[str, ...]:
@@ -125,6 +199,7 @@ def visible(source: str) -> str:
     return "\n".join(kept)
 
 
+@functools.lru_cache(maxsize=1024)
 def sayings(source: str) -> frozenset[str]:
     """Return the whole strings that stand in a test: what it may tell a student without telling an input."""
     tree = ast.parse(plain(source))

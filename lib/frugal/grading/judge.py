@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import array
 import contextlib
-import dataclasses
 import json
 import os
 import secrets
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Judge:
         library = mask.build(self.lab, folder)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         forks, forked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        limits = dataclasses.asdict(self.limits)
+        limits = asdict(self.limits)
         with ours, theirs, forks, forked:
             self._start_zygote(forked, library, confined, limits)
             settings = json.dumps({"lab": str(self.lab.path), "limits": limits})
@@ -197,15 +198,15 @@ class Judge:
         log: list[str] = []
         deadline = began + self.limits.submission_seconds
         while True:
-            hung, error = self._session(raw, seed, found, log, deadline)
+            hung, why = self._session(raw, seed, found, log, deadline)
             if not hung:
-                return self._report(found, error, log, began, seed)
-            found[hung] = _hung(hung, self.limits.test_seconds)
+                return self._report(found, why, log, began, seed)
+            found[hung] = self._hung(hung)
 
     def _session(
         self, raw: bytes, seed: int, found: dict[str, dict], log: list[str], deadline: float
     ) -> tuple[str, str | None]:
-        """Have one referee judge what is not judged yet; return the test that never ended, or why nothing was judged."""
+        """Have one referee judge what is left; return the test that never ended, or why nothing was judged."""
         if self._control is None:
             raise JudgeBroken("the judge is not running; use it as `with Judge(lab) as judge:`")
         ours, theirs = socket.socketpair()
@@ -223,14 +224,14 @@ class Judge:
                 return self._listen(ours, found, log, deadline)
 
     def _listen(self, sock: socket.socket, found: dict, log: list, deadline: float) -> tuple[str, str | None]:
-        at, until = "", deadline
+        at, until = "", [deadline]
         try:
-            for line in _lines(sock, lambda: until):
+            for line in _lines(sock, until):
                 said = json.loads(line)
                 if "begin" in said:
-                    at, until = said["begin"], min(deadline, time.monotonic() + self.limits.test_seconds)
+                    at, until[0] = said["begin"], min(deadline, time.monotonic() + self.limits.test_seconds)
                 elif "result" in said:
-                    found[at], at, until = said["result"], "", deadline
+                    found[at], at, until[0] = said["result"], "", deadline
                 elif "log" in said:
                     log.append(said["log"])
                 elif "unreadable" in said:
@@ -248,6 +249,12 @@ class Judge:
             return at, None
         raise JudgeBroken("a referee ended without a word")
 
+    def _hung(self, grade_id: str) -> dict[str, Any]:
+        seconds = self.limits.test_seconds
+        message = f"the test was stopped after {seconds:g} s: what your function returned takes too long to look at"
+        points = next(cell.points for cell in self.lab.graded if cell.id == grade_id)
+        return asdict(CellResult(grade_id, 0.0, points, False, message, seconds=seconds))
+
     def _report(self, found: dict[str, dict], error: str | None, log: list[str], began: float, seed: int) -> Report:
         results = []
         for cell in self.lab.graded:
@@ -262,24 +269,10 @@ class Judge:
         return Report(self.lab.name, self.lab.digest, tuple(results), error, seconds, seed, tuple(log))
 
 
-def _hung(grade_id: str, seconds: float) -> dict[str, Any]:
-    message = f"the test was stopped after {seconds:g} s: what your function returned takes too long to look at"
-    return {
-        "grade_id": grade_id,
-        "points": 0.0,
-        "max_points": 0.0,
-        "passed": False,
-        "message": message,
-        "seconds": seconds,
-    }
-
-
 def _read(path: Path, most: int) -> bytes:
     """Read a regular file that is no link."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
-        import stat
-
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is not a regular file")
         return file.read(most + 1)
@@ -301,10 +294,11 @@ def _killed_at_the_end(sock: socket.socket) -> Iterator[None]:
             os.close(handle)
 
 
-def _lines(sock: socket.socket, until: Any) -> Iterator[bytes]:
+def _lines(sock: socket.socket, until: list[float]) -> Iterator[bytes]:
+    """Yield lines as they come, up to a deadline that may move meanwhile."""
     buffer = b""
     while True:
-        left = until() - time.monotonic()
+        left = until[0] - time.monotonic()
         if left <= 0:
             raise TimeoutError
         sock.settimeout(left)

@@ -1,4 +1,4 @@
-"""A lab as the judge sees it: its cells, what each exercise is called, what is graded, what the library must not give away.
+"""A lab as the judge sees it: its cells, its exercises, what is graded, what the library must not give away.
 
 A notebook's metadata may add to what is found in its cells, under ``frugal``:
 

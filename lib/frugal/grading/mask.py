@@ -120,13 +120,11 @@ def _kept(lab: Lab, modules: dict[str, _Module], hidden: set[str]) -> set[str]:
             continue
         kept.add(target)
         module_name, _, name = target.partition(":")
-        module = modules.get(module_name)
-        if module is None:
-            continue
-        if name in module.defines:
-            waiting += [_resolve(module, each) for each in _loads(module.defines[name])]
-        elif name in module.imports:
-            waiting.append(module.imports[name])
+        home = modules.get(module_name)
+        if home and name in home.defines:
+            waiting += [_resolve(home, each) for each in _loads(home.defines[name])]
+        elif home and name in home.imports:
+            waiting.append(home.imports[name])
     return kept
 
 
@@ -177,7 +175,7 @@ def _cut(node: ast.stmt, name: str) -> tuple[int, int, str] | None:
     if documented is False and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         return None  # a docstring and nothing else
     if first.lineno == node.lineno:
-        return None if len(body) == 1 else None
+        return None  # on one line
     start = min([first.lineno, *(each.lineno for each in getattr(first, "decorator_list", ()))]) - 1
     end = max(each.end_lineno or 0 for each in body)
     return start, end, " " * first.col_offset + GONE.format(name=name)

@@ -64,11 +64,20 @@ def rebuild(open_: Callable[[Any], Any], data: dict[str, Any]) -> torch.nn.Modul
     return module
 
 
+def load(module: torch.nn.Module, tensors: dict[str, torch.Tensor], training: dict[str, bool]) -> None:
+    """Take over what a judge changed in its mirror of a student's network."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, value in tensors.items():
+            own[name].copy_(value)
+    for name, child in module.named_modules():
+        child.training = training.get(name, child.training)
+
+
 def state_of(module: torch.nn.Module) -> dict[str, Any]:
     """Return what a judge mirrors of a student's network."""
     return {
         "parameters": [[name, value.detach(), value.requires_grad] for name, value in module.named_parameters()],
         "buffers": [[name, value.detach()] for name, value in module.named_buffers()],
-        "training": module.training,
-        "types": [[name, type(child).__name__] for name, child in module.named_modules()],
+        "modules": [[name, type(child).__name__, child.training] for name, child in module.named_modules()],
     }

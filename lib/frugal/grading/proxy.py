@@ -1,8 +1,8 @@
 """The trusted side of the wire: stand-ins for what a student defined, to be called like the real thing.
 
     function, class, object   a call is sent, run there, and its value, its error and its changes to arguments come back
-    gradient                  a call is one node of the judge's autograd graph; its backward runs in the student's process
-    network                   an nn.Module here that mirrors parameters and buffers; see ``RemoteModule``
+    gradient                  a call is one node of the judge's autograd graph; its backward runs over there
+    network                   an nn.Module here that mirrors parameters and buffers: frugal.grading.mirror
 
 An error comes back as the builtin type that it belongs to, so ``pytest.raises(ValueError, match=...)`` works. What is
 no answer at all (too late, dead, malformed, not data) is a ``Foul``, which no test takes for a refusal.
@@ -50,9 +50,9 @@ class _Wire(Hooks):
     def pack(self, value: Any, pack: Callable[[Any], Any]) -> dict[str, Any] | None:
         if isinstance(value, _Stand):
             return {"h": value._target}
-        if isinstance(value, RemoteModule):
+        if isinstance(value, torch.nn.Module) and hasattr(value, "_frugal_target"):
             value.push()
-            return {"h": value._target}
+            return {"h": value._frugal_target}
         if isinstance(value, torch.nn.Module):
             return {"m": take_apart(value, pack)}
         if isinstance(value, torch.Generator):
@@ -123,7 +123,7 @@ class Line:
         self.dead = ""
         self.calls = 0
         self.last_error: tuple[str, str] = ("", "")  # what was raised last, and the line of the student's cell
-        self.record: Callable[[str, tuple, dict, Any], None] | None = None
+        self.record: Callable[[list, tuple, dict], Any] | None = None
 
     def close(self) -> None:
         """Let go of the worker; its keeper kills it."""
@@ -214,7 +214,9 @@ class Line:
     def _mirrored(self, value: Any) -> Any:
         """Put mirrors in the place of networks that came in."""
         if type(value) is _Pending:
-            return RemoteModule(self, [value.number], value.name)
+            from frugal.grading.mirror import mirror
+
+            return mirror(self, [value.number])
         if type(value) in (list, tuple):
             return type(value)(self._mirrored(each) for each in value)
         if type(value) in (dict, OrderedDict):
@@ -228,10 +230,10 @@ class Line:
 
     # ---- calls -------------------------------------------------------------------------------------------------------
 
-    def call(self, target: list, args: tuple, kwargs: dict) -> Any:
-        """Call a student's function, with gradients where an argument asks for them."""
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in _tensors([args, kwargs])):
-            return self._call_with_gradients(target, args, kwargs)
+    def call(self, target: list, args: tuple, kwargs: dict, weights: tuple[torch.Tensor, ...] = ()) -> Any:
+        """Call a student's function, with gradients where an argument, or a weight of its network, asks for them."""
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*weights, *_tensors([args, kwargs]))):
+            return self._call_with_gradients(target, args, kwargs, weights)
         return self._call(target, args, kwargs)
 
     def _call(self, target: list, args: tuple, kwargs: dict) -> Any:
@@ -246,7 +248,7 @@ class Line:
                 raise Foul(f"an argument was changed in a way that cannot be followed: {error}") from None
         return value
 
-    def _call_with_gradients(self, target: list, args: tuple, kwargs: dict) -> Any:
+    def _call_with_gradients(self, target: list, args: tuple, kwargs: dict, weights: tuple[torch.Tensor, ...]) -> Any:
         inputs: list[torch.Tensor] = []
         seen: set[int] = set()
         for tensor in _tensors([args, kwargs]):
@@ -254,7 +256,8 @@ class Line:
                 seen.add(id(tensor))
                 inputs.append(tensor)
         box: dict[str, Any] = {}
-        made = _Node.apply(self, target, args, kwargs, box, *inputs)
+        box["weights"] = [tensor for tensor in weights if tensor.requires_grad]
+        made = _Node.apply(self, target, args, kwargs, box, *inputs, *box["weights"])
         outputs = made if isinstance(made, tuple) else ()
         return _swap(box["value"], {id(old): new for old, new in zip(box["outputs"], outputs, strict=False)})
 
@@ -267,7 +270,8 @@ class _Node(torch.autograd.Function):
         with torch.enable_grad():
             box["value"] = line._call(target, args, kwargs)
         ctx.line, ctx.call = line, line.calls
-        ctx.order = [next(i for i, tensor in enumerate(inputs) if tensor is each) for each in line.hooks.inputs]
+        came = [*line.hooks.inputs, *box["weights"]]
+        ctx.order = [next(i for i, tensor in enumerate(inputs) if tensor is each) for each in came]
         ctx.count = len(inputs)
         box["outputs"] = list(line.hooks.outputs.values())
         return tuple(box["outputs"]) or torch.zeros(())
@@ -386,36 +390,34 @@ class _Stand:
 class RemoteFunction(_Stand):
     """A function or a class: call it."""
 
+    def __instancecheck__(self, instance: Any) -> bool:
+        target = getattr(instance, "_frugal_target", None) or getattr(instance, "_target", None)
+        return bool(target) and self._line.ask(["isinstance", target, self._target])[0] is True
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         line = self._line
         if line.record is None:
             return line.call(self._target, args, kwargs)
-        return line.record(self, args, kwargs)
+        return line.record(self._target, args, kwargs)
 
 
 class RemoteObject(_Stand):
     """An object that is no plain data: read and set its attributes, call its methods."""
+
+    def __len__(self) -> int:
+        return self._line.call([*self._target, "__len__"], (), {})
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._line.call([*self._target, "__getitem__"], (key,), {})
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self._line.call([*self._target, "__eq__"], (other,), {}) is True
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("_line", "_target", "__name__", "__qualname__", "__doc__"):
             object.__setattr__(self, name, value)
         else:
             self._line.ask(["set", self._target, name, value])
-
-
-class RemoteModule(torch.nn.Module):
-    """A student's network, mirrored: its parameters and buffers are here, its forward runs there.
-
-    What a test changes here (an optimizer's step, ``load_state_dict``, ``train()``) is sent before the next call, and
-    what the call changes there (running statistics) comes back with it.
-    """
-
-    def __init__(self, line: Line, target: list, name: str) -> None:
-        super().__init__()
-        object.__setattr__(self, "_line", line)
-        object.__setattr__(self, "_target", target)
-        object.__setattr__(self, "_name", name)
-        raise WireError("networks are not passed on yet")
-
-    def push(self) -> None:
-        raise NotImplementedError

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -29,6 +30,7 @@ from typing import Any
 import torch
 
 from frugal.grading import cells as text
+from frugal.grading.diagnosis import Known, study
 from frugal.grading.lab import Lab
 from frugal.grading.limits import Limits
 from frugal.grading.submission import Submission, Unreadable
@@ -40,9 +42,13 @@ def main() -> None:
     settings = json.loads(sys.argv[3])
     limits = Limits(**settings["limits"])
     torch.set_num_threads(1)
+    importlib.import_module("torch.fx.experimental.symbolic_shapes")  # what backward(gradient) imports, slowly
     warnings.simplefilter("ignore")
     lab = Lab.load(Path(settings["lab"]))
     names = prepare(lab)
+    known = study(lab, names)
+    Submission.read(lab.path.read_bytes(), lab)  # reads every cell's names once, for all
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(json.dumps({"ready": True}).encode())
     while True:
@@ -59,7 +65,7 @@ def main() -> None:
             if os.fork() == 0:
                 control.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                one(socket.socket(fileno=descriptor), zygote, lab, limits, names)
+                one(socket.socket(fileno=descriptor), zygote, lab, limits, names, known)
                 os._exit(0)
             os.close(descriptor)
 
@@ -78,8 +84,7 @@ def needed_by_tests(lab: Lab) -> set[int]:
     """The lab's own cells that a test needs. A cell that gives an exercise another name's answer is no answer."""
     found = [cell.names if cell.role in ("plain", "test") else text.Names() for cell in lab.cells]
     found = [text.Names(each.binds - lab.asked, each.uses, each.everything) for each in found]
-    tests = [index for index, cell in enumerate(lab.cells) if cell.role == "test"]
-    return text.needed(found, tests)
+    return text.needed(found, {index: index for index, cell in enumerate(lab.cells) if cell.role == "test"})
 
 
 def before_answers(lab: Lab) -> list[int]:
@@ -101,7 +106,14 @@ def run_quietly(source: str, title: str, names: dict[str, Any]) -> None:
         exec(code, names)
 
 
-def one(sock: socket.socket, zygote: socket.socket, lab: Lab, limits: Limits, names: dict[str, Any]) -> None:
+def one(
+    sock: socket.socket,
+    zygote: socket.socket,
+    lab: Lab,
+    limits: Limits,
+    names: dict[str, Any],
+    known: dict[str, Known],
+) -> None:
     """Judge one submission and say what came of it."""
 
     def say(**what: Any) -> None:
@@ -114,8 +126,8 @@ def one(sock: socket.socket, zygote: socket.socket, lab: Lab, limits: Limits, na
         torch.manual_seed(seed)
         random.seed(seed)
         importlib.import_module("numpy").random.seed(seed % (1 << 32))
-        submission = Submission.read(request["notebook"], lab)
-        Trial(lab, submission, limits, zygote, names, seed, skip=set(request["skip"])).run(say)
+        trial = Trial(lab, limits, zygote, names, known, seed, skip=set(request["skip"]))
+        trial.run(Submission.read(request["notebook"], lab), say)
         say(end=True)
     except Unreadable as error:
         say(unreadable=str(error))

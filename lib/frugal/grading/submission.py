@@ -80,11 +80,11 @@ def _only_needed(steps: list[tuple[Step, bool]], lab: Lab) -> list[Step]:
             names.append(text.Names(found.binds - lab.asked, found.uses, found.everything))
         else:
             names.append(text.names(step.source))
-    answers = [place for place, (_, answer) in enumerate(steps) if answer]
-    roots = [
-        *answers,
-        *(place for place, each in enumerate(names) if steps[place][0].kind == "run" and each.binds & lab.asked),
-    ]
+    last = {known[step.id].exercise: place for place, (step, _) in enumerate(steps) if step.kind == "test"}
+    roots = {place: last.get(step.id, len(steps)) for place, (step, answer) in enumerate(steps) if answer}
+    for place, (step, _) in enumerate(steps):
+        if step.kind == "run" and names[place].binds & lab.asked:
+            roots.setdefault(place, len(steps))
     wanted = text.needed(names, roots)
     kept: list[Step] = []
     for place, (step, _) in enumerate(steps):

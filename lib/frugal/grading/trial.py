@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from frugal.grading import cells as text
+from frugal.grading.diagnosis import Known, named
 from frugal.grading.errors import Foul
 from frugal.grading.lab import Lab, LabCell
 from frugal.grading.limits import Limits
@@ -37,26 +38,28 @@ class Trial:
     def __init__(
         self,
         lab: Lab,
-        submission: Submission,
         limits: Limits,
         zygote: socket.socket,
         names: dict[str, Any],
+        known: dict[str, Known],
         seed: int,
         skip: set[str],
     ) -> None:
-        self.lab, self.submission, self.limits, self.zygote = lab, submission, limits, zygote
-        self.names, self.seed, self.skip = names, seed, skip
+        self.lab, self.limits, self.zygote = lab, limits, zygote
+        self.names, self.known, self.seed, self.skip = names, known, seed, skip
+        self.named: dict[str, str | None] = {}
         self.dataclasses = dataclasses_of(lab, names)
         self.cells = {cell.id: cell for cell in lab.cells}
         self.done: list[Step] = []  # cells that ran, for a replay
         self.started = 0
         self.log: list[str] = []
         self.line: Line | None = None
+        self.ahead: Line | None = self._order()  # a worker starts while the notebook is read
 
-    def run(self, say: Say) -> None:
+    def run(self, submission: Submission, say: Say) -> None:
         """Go through the notebook; say each result as soon as it is known."""
         try:
-            for step in self.submission.steps:
+            for step in submission.steps:
                 if step.kind == "test":
                     cell = self.cells[step.id]
                     if cell.id in self.skip:
@@ -70,8 +73,9 @@ class Trial:
                 while self.log:
                     say(log=self.log.pop(0))
         finally:
-            if self.line:
-                self.line.close()
+            for line in (self.line, self.ahead):
+                if line:
+                    line.close()
 
     # ---- the student's side ------------------------------------------------------------------------------------------
 
@@ -111,14 +115,19 @@ class Trial:
             self.done.append(step)
         return self.line
 
-    def _spawn(self) -> Line:
+    def _order(self) -> Line:
+        """Ask the zygote for a worker."""
         ours, theirs = socket.socketpair()
         held, leash = os.pipe()
         descriptors = array.array("i", [theirs.fileno(), held])
         self.zygote.sendmsg([b"fork"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         theirs.close()
         os.close(held)
-        line = Line(ours, leash, self.limits, self.dataclasses)
+        return Line(ours, leash, self.limits, self.dataclasses)
+
+    def _spawn(self) -> Line:
+        """Return a line to a new worker that is confined and knows its seed."""
+        line, self.ahead = self.ahead or self._order(), None
         line.hello(self.limits.start_seconds)
         line.ask(["begin", {"dataclasses": list(self.dataclasses), "seed": (self.seed * 7919 + 1) % (1 << 62)}])
         return line
@@ -144,15 +153,27 @@ class Trial:
             foul = self.line.dead
         passed = error is None and not foul
         message, detail = ("", "") if passed else self._words(cell, error, foul)
+        misconception = None if passed or foul or isinstance(error, NotImplementedError) else self._mistake(cell)
         return {
             "grade_id": cell.id,
             "points": cell.points if passed else 0.0,
             "max_points": cell.points,
             "passed": passed,
             "message": message,
+            "misconception": misconception,
             "detail": detail,
             "seconds": round(time.monotonic() - began, 4),
         }
+
+    def _mistake(self, cell: LabCell) -> str | None:
+        """Name the catalogued mistake that the answer makes, once for all tests of the exercise."""
+        if cell.exercise not in self.named:
+            self.named[cell.exercise] = None
+            known = self.known.get(cell.exercise)
+            if known and isinstance(function := self.names.get(known.name), RemoteFunction):
+                with contextlib.suppress(Foul, Exception):
+                    self.named[cell.exercise] = named(known, function)
+        return self.named[cell.exercise]
 
     def _bind(self, line: Line) -> None:
         """Give the tests a stand-in for every name that they take from the student, and nothing for what is missing."""
@@ -193,6 +214,8 @@ class Trial:
         detail = f"{raised}; {foul}".strip("; ")[:2000]
         if foul:
             return foul, detail
+        if isinstance(error, NameError) and error.name in self.lab.asked and error.name not in self.names:
+            return f"there is no {error.name}: its cell is missing, or ends in an error before it", detail
         if isinstance(error, Foul):
             return str(error) if not cell.hidden else _without_values(str(error)), detail
         if not cell.hidden:

@@ -2,7 +2,7 @@
 
     frame   8 bytes: length of the message
     message 4 bytes: length of the head, 4 bytes: number of blobs, then the head and each blob after its 8-byte length
-    head    a JSON tree; a value that JSON lacks is {"tag": ...}, a tensor is {"T": [dtype, shape, strides, blob, extra]}
+    head    a JSON tree; what JSON lacks is {"tag": ...}, a tensor {"T": [dtype, shape, strides, blob, extra]}
 
 No pickle. A value is built only from the exact types below; every message has a limit on its bytes, its depth and its
 nodes, every read a deadline, and shapes, strides and lengths are checked before a tensor is made of them.

@@ -32,7 +32,7 @@ import torch
 
 from frugal.grading.errors import WireError
 from frugal.grading.limits import Limits
-from frugal.grading.modules import rebuild, state_of
+from frugal.grading.modules import load, rebuild, state_of
 from frugal.grading.wire import Codec, Hooks, receive, send
 
 MOST_HANDLES, MOST_GRAPHS, LONGEST_TEXT = 4096, 256, 2000
@@ -189,7 +189,8 @@ class Worker:
 
     def _do(self, op: str, *given: Any) -> tuple[Any, Any]:
         if op == "run":
-            return self._run(*given), None
+            self._run(*given)
+            return None, None
         if op == "call":
             return self._call(*given)
         if op == "kinds":
@@ -199,12 +200,18 @@ class Worker:
         if op == "set":
             setattr(self.find(given[0]), given[1], given[2])
             return None, None
+        if op == "isinstance":
+            return isinstance(self.find(given[0]), self.find(given[1])), None
+        if op == "load":
+            load(self.find(given[0]), *given[1:])
+            return None, None
         if op == "state":
             return state_of(self.find(given[0])), None
         if op == "backward":
             return self._backward(*given), None
         if op == "begin":
-            return self.begin(given[0]), None
+            self.begin(given[0])
+            return None, None
         raise WireError(f"unknown request {op!r}")
 
     def _run(self, source: str, title: str) -> None:
@@ -215,6 +222,8 @@ class Worker:
     def _call(self, target: list, args: list, kwargs: dict, grad: bool) -> tuple[Any, Any]:
         self.calls += 1
         function = self.find(target)
+        if isinstance(function, torch.nn.Module) and grad:
+            self.hooks.leaves += [each for each in function.parameters() if each.requires_grad]
         before = self.plain.encode([args, kwargs])
         with torch.set_grad_enabled(grad):
             value = function(*args, **kwargs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -34,8 +35,10 @@ def main() -> None:
     settings = json.loads(sys.argv[2])
     limits = Limits(**settings["limits"])
     torch.set_num_threads(1)
+    importlib.import_module("torch.fx.experimental.symbolic_shapes")  # what backward(gradient) imports, slowly
     warnings.simplefilter("ignore")
     warm(settings["warm"])
+    gc.freeze()  # what is here now stays shared with every child
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(b"ready")
     while True:
