@@ -26,9 +26,9 @@ def running_sum(products: Tensor, num_bits: int, ax: Axes | None = None) -> Axes
         products: whole numbers [k], in the order in which they are added.
         num_bits: width of the accumulator, shaded.
     """
-    ax = _axes(ax, (6.4, 3.2))
     if products.ndim != 1 or products.is_floating_point() or products.numel() == 0:
         raise ValueError(f"running_sum needs whole numbers [k], got {describe(products)}")
+    ax = _axes(ax, (6.4, 3.2))
     exact, wrapped, saturated = [0], [0], [0]
     for product in products.to(torch.int64):
         exact.append(exact[-1] + int(product))

@@ -73,10 +73,10 @@ def one_instruction(acc: Tensor, a: Tensor, w: Tensor, lane: int, ax: Axes | Non
         acc, a, w: as for ``dpbusd``, with 16 lanes.
         lane: 0 to 15.
     """
-    ax = _axes(ax, (8.6, 3.2))
     if len(w) != LANES or not 0 <= lane < LANES:
         raise ValueError(f"the picture has {LANES} lanes, got {len(w)} and lane {lane}")
     after = dpbusd(acc, a, w)
+    ax = _axes(ax, (8.6, 3.2))
     x, rows = lane * QUAD, {"a": 5.2, "w": 4.0, "sum": 2.8}
     for y in rows.values():
         ax.fill_between([0, LANES * QUAD], y, y + 0.8, color=SKY, alpha=0.35, lw=0)

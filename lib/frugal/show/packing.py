@@ -57,13 +57,13 @@ def packing(out: int, k: int, row: int, ax: Axes | None = None) -> Axes:
         out, k: of the matrix.
         row: of the memory, 64 bytes each, counted from 0.
     """
+    outputs, depths = places(out, k)
+    if not 0 <= row < len(outputs):
+        raise ValueError(f"this pack has {len(outputs)} rows of 64 bytes, got row {row}")
     if ax is None:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(8.6, 3.9))[1]
-    outputs, depths = places(out, k)
-    if not 0 <= row < len(outputs):
-        raise ValueError(f"this pack has {len(outputs)} rows of 64 bytes, got row {row}")
     matrix = np.full((out, k), WEIGHT)
     inside = outputs[row] >= 0
     matrix[outputs[row][inside], depths[row][inside]] = HERE

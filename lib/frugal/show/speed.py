@@ -53,13 +53,13 @@ def shares(parts: Mapping[str, Sequence[float]], columns: Sequence[str], ax: Axe
         parts: ``{"depthwise": (macs, seconds), "1 × 1": (...)}``.
         columns: what the numbers of a part are, such as ``("products", "time")``.
     """
+    totals = [sum(values[place] for values in parts.values()) for place in range(len(columns))]
+    if not totals or min(totals) <= 0:
+        raise ValueError(f"each whole must be above 0, got {totals}")
     if ax is None:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(6.4, 2.3))[1]
-    totals = [sum(values[place] for values in parts.values()) for place in range(len(columns))]
-    if not totals or min(totals) <= 0:
-        raise ValueError(f"each whole must be above 0, got {totals}")
     left = [0.0] * len(columns)
     for color, (name, values) in zip((BLUE, SKY, PLUM, TEAL), parts.items(), strict=False):
         widths = [100 * value / total for value, total in zip(values, totals, strict=True)]
@@ -83,12 +83,12 @@ def times_faster(ratios: Mapping[str, float], ax: Axes | None = None, *, than: s
         ratios: per name, the other's time over this one's.
         than: what they are compared with.
     """
+    if not ratios or min(ratios.values()) <= 0:
+        raise ValueError(f"ratios must be above 0, got {dict(ratios)}")
     if ax is None:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots(figsize=(5.6, 0.6 + 0.42 * len(ratios)))[1]
-    if not ratios or min(ratios.values()) <= 0:
-        raise ValueError(f"ratios must be above 0, got {dict(ratios)}")
     for row, ratio in enumerate(ratios.values()):
         ax.barh(row, ratio - 1, left=1, color=BLUE if ratio >= 1 else PLUM, height=0.6)
         ax.annotate(f" {ratio:.3g} ", (ratio, row), va="center", ha="left" if ratio >= 1 else "right", fontsize=9)
