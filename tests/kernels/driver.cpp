@@ -243,10 +243,10 @@ void conv(int path, const char* name) {
   FrugalConv c = random_shape();
   c.groups = one_of({1, 1, 1, 2, 3});
   c.channels = c.groups * one_of({1, 3, 4, 16, 63, 64, 65});
-  if (c.groups == 1 && pick(0, 1)) c.kernel_rows = 1, c.dilation_w = 1;
+  if (c.groups == 1 && pick(0, 1)) c.tap = pick(FRUGAL_TAP_ROW, FRUGAL_TAP_KERNEL), c.dilation_w = 1;
   const int n = c.groups * one_of({1, 5, 16, 33}), depth = c.channels / c.groups;
-  const int taps = c.kernel_rows ? c.kernel_h : c.kernel_h * c.kernel_w;
-  Constants k(n, taps, c.kernel_rows ? c.kernel_w * depth : depth, c.groups);
+  const int taps_of[] = {c.kernel_h * c.kernel_w, c.kernel_h, 1}, taps = taps_of[c.tap];
+  Constants k(n, taps, c.kernel_h * c.kernel_w * depth / taps, c.groups);
   Guarded<uint8_t> x(size_t(c.batch) * c.h * c.w * c.channels), residual(outputs_of(c, n));
   Guarded<uint8_t> y(residual.size() * bytes_of(k.layer.output));
   fill(x, 0, 255);

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from frugal.kernels import available
 from frugal.kernels import output as out
-from frugal.kernels.conv import Conv8, Geometry, interleave, pack_conv, prefers_kernel_rows
+from frugal.kernels.conv import Conv8, Geometry, Tap, interleave, pack_conv, tap_for
 from frugal.kernels.pack import unpack
 
 U8, S8 = torch.uint8, torch.int8
@@ -155,19 +155,23 @@ def test_one_layer_takes_more_shapes_than_it_keeps_plans_for(draw):
     assert len(layer._plans) <= MOST_SHAPES
 
 
-def test_kernel_rows_and_kernel_positions_pack_the_same_weights(draw):
+def test_all_taps_pack_the_same_weights(draw):
     w = draw.weights(5, 3, 2, 4)
-    by_row, by_position = pack_conv(w, 1, True), pack_conv(w, 1, False)
-    assert (by_row.taps, by_row.depth) == (2, 12)
+    by_position, by_row, by_kernel = (pack_conv(w, 1, tap) for tap in Tap)
     assert (by_position.taps, by_position.depth) == (8, 3)
+    assert (by_row.taps, by_row.depth) == (2, 12)
+    assert (by_kernel.taps, by_kernel.depth) == (1, 24)
     assert torch.equal(unpack(by_row).flatten(1), unpack(by_position).flatten(1))
+    assert torch.equal(unpack(by_kernel).flatten(1), unpack(by_position).flatten(1))
 
 
-def test_few_channels_take_kernel_rows_and_many_do_not():
-    assert prefers_kernel_rows(3, Geometry((7, 7)))
-    assert not prefers_kernel_rows(64, Geometry((3, 3)))
-    assert not prefers_kernel_rows(3, Geometry((7, 7), groups=3))
-    assert not prefers_kernel_rows(3, Geometry((7, 7), dilation=(1, 2)))
+def test_a_tap_grows_as_channels_get_fewer():
+    assert tap_for(64, Geometry((3, 3))) == Tap.POSITION
+    assert tap_for(16, Geometry((3, 3))) == Tap.ROW
+    assert tap_for(3, Geometry((3, 3))) == Tap.KERNEL
+    assert tap_for(3, Geometry((1, 1))) == Tap.POSITION
+    assert tap_for(3, Geometry((7, 7), groups=3)) == Tap.POSITION
+    assert tap_for(3, Geometry((7, 7), dilation=(1, 2))) == Tap.POSITION
 
 
 def test_interleaving_keeps_every_depthwise_weight(draw):

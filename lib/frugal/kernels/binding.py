@@ -49,7 +49,7 @@ class _Layer(Structure):
 class _Conv(Structure):
     _fields_ = [(name, c_int32) for name in ("batch", "h", "w", "channels", "kernel_h", "kernel_w")] + [
         (name, c_int32) for name in ("stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w", "groups")
-    ] + [("zero_point", c_int32), ("kernel_rows", c_int32)]  # fmt: skip
+    ] + [("zero_point", c_int32), ("tap", c_int32)]  # fmt: skip
 
 
 class _Rescale(Structure):
@@ -114,7 +114,7 @@ class Window:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     zero_point: int = 0
-    kernel_rows: bool = False
+    tap: int = 0
 
     def __post_init__(self) -> None:
         if min(self.out_size) < 1:
@@ -136,7 +136,7 @@ class Window:
     def _struct(self) -> _Conv:
         shape = (self.batch, self.h, self.w, self.channels)
         pairs = (self.kernel, self.stride, self.padding, self.dilation)
-        return _Conv(*shape, *(each for pair in pairs for each in pair), self.groups, self.zero_point, self.kernel_rows)
+        return _Conv(*shape, *(each for pair in pairs for each in pair), self.groups, self.zero_point, self.tap)
 
 
 class Layer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -44,13 +45,13 @@ class Geometry:
             if not all(isinstance(each, int) and lowest <= each < 2**15 for each in pair) or len(pair) != 2:
                 raise ValueError(f"{name} must be one whole number or two, from {lowest} to {2**15 - 1}, got {pair}")
 
-    def window(self, x: Tensor, zero_point: int, kernel_rows: bool = False) -> binding.Window:
+    def window(self, x: Tensor, zero_point: int, tap: int = 0) -> binding.Window:
         """The window of this kernel over one shape of input."""
         batch, h, w, channels = x.shape
         return binding.Window(
             *(batch, h, w, channels, self.kernel, self.stride, self.padding, self.dilation, self.groups),
             zero_point=zero_point,
-            kernel_rows=kernel_rows,
+            tap=tap,
         )
 
 
@@ -61,6 +62,14 @@ def pair(value: int | Pair) -> Pair:
     ((3, 3), (1, 2))
     """
     return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+
+
+class Tap(IntEnum):
+    """What of the kernel one tap covers; the numbers of csrc/kernels.h."""
+
+    POSITION = 0
+    ROW = 1
+    KERNEL = 2
 
 
 class Conv8(Plan):
@@ -115,8 +124,8 @@ class Conv8(Plan):
             self._prepare_matrices()
 
     def _prepare_matrices(self) -> None:
-        self.kernel_rows = prefers_kernel_rows(self.channels, self.geometry)
-        self.packed = pack_conv(self.weight, self.geometry.groups, self.kernel_rows)
+        self.tap = tap_for(self.channels, self.geometry)
+        self.packed = pack_conv(self.weight, self.geometry.groups, self.tap)
         self._layer = binding.Layer(
             *(self.packed.data, column_sums(self.packed), self.folded, self.output),
             x_dtype=self.x_dtype,
@@ -126,7 +135,7 @@ class Conv8(Plan):
         )
 
     def _prepare_depthwise(self) -> None:
-        self.kernel_rows = False
+        self.tap = Tap.POSITION
         size = self.channels
         natural = self.weight[:, 0].permute(1, 2, 0).reshape(-1, size).contiguous()  # [taps, channels]
         total = self.weight.sum((1, 2, 3), dtype=torch.int32)
@@ -200,7 +209,7 @@ class Conv8(Plan):
         return self._layer, plan
 
     def _plan(self, x: Tensor) -> binding.ConvPlan:
-        plan = binding.ConvPlan(self.geometry.window(x, self.x_zero_point, self.kernel_rows))
+        plan = binding.ConvPlan(self.geometry.window(x, self.x_zero_point, self.tap))
         with self._lock:
             while len(self._plans) >= MOST_SHAPES:
                 del self._plans[next(iter(self._plans))]  # a call that still uses it holds it
@@ -222,27 +231,32 @@ class Conv8(Plan):
         return copy_to(out, y.contiguous())
 
 
-def prefers_kernel_rows(channels: int, geometry: Geometry) -> bool:
-    """Whether one tap for each kernel row wastes much less than one for each kernel position.
+def tap_for(channels: int, geometry: Geometry) -> Tap:
+    """Choose what one tap covers: the larger form where it wastes much less.
 
-    Few channels fill a small part of the 64 values to which a tap is filled up. The pixels of a kernel row are
-    neighbours in memory, so a whole row of them can be one tap:
+    A tap is filled up to a multiple of 64 values. Few channels fill a small part of that. The pixels of a kernel row
+    are neighbours in memory, so a whole row of them can be one tap for nothing; the whole kernel costs a copy.
 
-    >>> prefers_kernel_rows(3, Geometry((7, 7), (2, 2)))  # 7 taps of 21 in 64, against 49 taps of 3 in 64
-    True
+    >>> tap_for(3, Geometry((7, 7), (2, 2)))  # 1 tap of 147 in 192, against 7 of 21 in 64, against 49 of 3 in 64
+    <Tap.KERNEL: 2>
+    >>> tap_for(16, Geometry((3, 3)))  # 1 tap of 144 in 192, against 3 of 48 in 64: no less, and no copy
+    <Tap.ROW: 1>
     """
-    kernel_w = geometry.kernel[1]
-    if geometry.groups > 1 or geometry.dilation[1] > 1 or kernel_w == 1:
-        return False
-    by_position = kernel_w * round_up(channels, DEPTH)
-    return 3 * round_up(kernel_w * channels, DEPTH) <= 2 * by_position
+    kernel_h, kernel_w = geometry.kernel
+    if geometry.groups > 1 or geometry.dilation[1] > 1 or kernel_h * kernel_w == 1:
+        return Tap.POSITION
+    by_position = kernel_h * kernel_w * round_up(channels, DEPTH)
+    by_row = kernel_h * round_up(kernel_w * channels, DEPTH)
+    if 2 * round_up(kernel_h * kernel_w * channels, DEPTH) <= min(by_row, by_position):
+        return Tap.KERNEL
+    return Tap.ROW if 3 * by_row <= 2 * by_position else Tap.POSITION
 
 
-def pack_conv(weight: Tensor, groups: int, kernel_rows: bool) -> Packed:
-    """Pack weights [out, in, kh, kw] with a tap for each kernel position, or for each kernel row."""
-    out, depth, kernel_h, kernel_w = weight.shape
-    taps, depth = (kernel_h, kernel_w * depth) if kernel_rows else (kernel_h * kernel_w, depth)
-    return pack(weight.permute(0, 2, 3, 1).reshape(out, taps, depth).contiguous(), groups)
+def pack_conv(weight: Tensor, groups: int, tap: Tap) -> Packed:
+    """Pack weights [out, in, kh, kw], one tap for each ``tap``."""
+    out, _, kernel_h, kernel_w = weight.shape
+    taps = {Tap.POSITION: kernel_h * kernel_w, Tap.ROW: kernel_h, Tap.KERNEL: 1}[tap]
+    return pack(weight.permute(0, 2, 3, 1).reshape(out, taps, -1).contiguous(), groups)
 
 
 def interleave(weight: Tensor) -> tuple[Tensor, Tensor]:

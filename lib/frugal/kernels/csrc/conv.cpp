@@ -11,7 +11,8 @@
 // A stride s splits the raster into s*s phase images, pixel (y, x) into image (y % s, x % s): within one, neighbours
 // are s apart in the input, and the same picture holds.
 //
-// Few input channels (first layers): a tap is a whole kernel row, kw*C neighbouring bytes, one image per output row.
+// Few input channels: a tap is a whole kernel row, kw*C neighbouring bytes, one image per output row. Very few (first
+// layers): the tap is the whole kernel, whose rows are gathered, a few output lines at a time, into a small matrix.
 // 1x1 with stride 1 is the matrix itself: nothing is copied.
 
 #include <algorithm>
@@ -20,13 +21,15 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "pointwise.h"
 #include "pool.h"
 #include "shape.h"
 
 namespace frugal {
 namespace {
 
-constexpr size_t kSlack = kDepth;  // bytes behind the raster: kernels read whole quads and tiles
+constexpr size_t kSlack = Gather::kOverread;  // bytes behind the raster: kernels read whole quads and tiles
+constexpr int kGathered = 256;     // rows of a gathered matrix: with their results they fit the nearest cache
 
 bool is_matrix(const FrugalConv& c) {
   return c.kernel_h * c.kernel_w == 1 && c.stride_h * c.stride_w == 1 && c.pad_h + c.pad_w == 0;
@@ -37,7 +40,7 @@ bool is_matrix(const FrugalConv& c) {
 // Everything about a convolution that depends on shapes alone.
 struct ConvPlan {
   FrugalConv c;
-  int phases_h = 1, phases_w = 1;      // phase images in each direction; 1 where a tap is a kernel row
+  int phases_h = 1, phases_w = 1;      // phase images in each direction; 1 where a tap is more than a position
   int raster_h = 0, raster_w = 0;      // of one phase image
   std::vector<int> slot;               // [phases_h * phases_w] which stored image, -1: no tap needs this phase
   int slots = 0;
@@ -52,7 +55,8 @@ struct ConvPlan {
 
 namespace {
 
-void plan_kernel_rows(ConvPlan& plan) {
+// One image per picture, with its border. Each output line is an image of its own to the engine.
+void plan_lines(ConvPlan& plan) {
   const FrugalConv& c = plan.c;
   plan.raster_h = c.h + 2 * c.pad_h;
   plan.raster_w = c.w + 2 * c.pad_w;
@@ -166,11 +170,45 @@ Rows rows_of_raster(const ConvPlan& plan, const uint8_t* raster) {
   return rows;
 }
 
+void convolve_gathered(const Kernel& kernel, int threads, const ConvPlan& plan, const FrugalLayer& layer, char* y,
+                       const uint8_t* residual, const uint8_t* raster) {
+  static constexpr ptrdiff_t kNoTap = 0;
+  const FrugalConv& c = plan.c;
+  const Epilogue epilogue = epilogue_of(layer, residual, layer.n);
+  const Weights weights{layer.weights, layer.column_sums, layer.n, 1, layer.depth};
+  const int width = out_w(c), height = out_h(c), at_once = std::max(1, kGathered / width);
+  const ptrdiff_t stride = round_up(layer.depth, kDepth), line_outputs = ptrdiff_t{width} * layer.n;
+  const Gather gather{ptrdiff_t{c.stride_w} * c.channels, ptrdiff_t{c.dilation_h} * plan.raster_w * c.channels,
+                      size_t(c.kernel_w) * c.channels, c.kernel_h, width, stride};
+  spread(c.batch * height, threads, [&](int first, int last, int) {
+    static thread_local Scratch scratch;
+    uint8_t* matrix = scratch.get(size_t(at_once) * width * stride + kSlack);
+    for (int line = first; line < last; line += at_once) {
+      const int lines = std::min(at_once, last - line);
+      for (int i = 0; i < lines; ++i) {
+        pointwise().gather(gather, raster + plan.image_offset[line + i], matrix + i * width * stride);
+      }
+      Rows rows;
+      rows.a = matrix;
+      rows.a_signed = layer.a_signed != 0;
+      rows.row_stride = stride;
+      rows.tap = &kNoTap;
+      rows.rows_per_image = rows.y_rows_per_image = lines * width;
+      Epilogue here = epilogue;
+      if (here.residual) here.residual += line * line_outputs;
+      multiply(kernel, rows, weights, y + line * line_outputs * bytes_of(epilogue.output), layer.n, here, 1);
+    }
+  });
+}
+
 void convolve(const Kernel& kernel, int threads, const ConvPlan& plan, const FrugalLayer& layer, const uint8_t* x,
               void* y, const uint8_t* residual, uint8_t* raster) {
   const FrugalConv& c = plan.c;
   const bool matrix = is_matrix(c);
   if (!matrix) fill_raster(plan, x, raster, threads);
+  if (!matrix && c.tap == FRUGAL_TAP_KERNEL) {
+    return convolve_gathered(kernel, threads, plan, layer, static_cast<char*>(y), residual, raster);
+  }
   Rows rows = matrix ? rows_of_matrix(c, x) : rows_of_raster(plan, raster);
   rows.a_signed = layer.a_signed != 0;
   const Epilogue epilogue = epilogue_of(layer, residual, layer.n);
@@ -195,7 +233,7 @@ void* frugal_conv_plan(const FrugalConv* conv) {
   const int failed = guarded([&] {
     plan = new ConvPlan;
     plan->c = *conv;
-    conv->kernel_rows ? plan_kernel_rows(*plan) : plan_phases(*plan);
+    conv->tap == FRUGAL_TAP_POSITION ? plan_phases(*plan) : plan_lines(*plan);
     if (!is_matrix(*conv)) plan->raster_bytes = size_t(plan->slots) * conv->batch * plan->image_bytes() + kSlack;
   });
   if (!failed) return plan;

@@ -45,12 +45,13 @@ FRUGAL_API int frugal_gemm(int path, int threads, const FrugalLayer* layer, cons
                            void* y, ptrdiff_t y_stride, const uint8_t* residual, ptrdiff_t residual_stride);
 
 // The shapes of a convolution, NHWC. zero_point is the code of real 0 in the input: it fills the border.
-// kernel_rows: the weights are packed with one tap per kernel row (depth = kernel_w * channels), which few input
-// channels ask for; it needs groups = 1 and dilation_w = 1. Otherwise one tap per kernel position.
+// tap: what the weights are packed by. A kernel position is the rule; a kernel row (depth = kernel_w * channels), or the
+// whole kernel (depth = kernel_h * kernel_w * channels), is for few input channels and needs groups = 1, dilation_w = 1.
+enum { FRUGAL_TAP_POSITION = 0, FRUGAL_TAP_ROW = 1, FRUGAL_TAP_KERNEL = 2 };
 typedef struct {
   int32_t batch, h, w, channels;
   int32_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
-  int32_t zero_point, kernel_rows;
+  int32_t zero_point, tap;
 } FrugalConv;
 
 // Null where memory ran out.

@@ -9,6 +9,16 @@
 
 namespace frugal {
 
+// One output line of a convolution with few channels: for each of `pixels`, the `rows` rows of the kernel one behind the
+// other. Steps are in bytes.
+struct Gather {
+  static constexpr size_t kOverread = 64;  // behind what it copies, it may read and write so many bytes
+  ptrdiff_t pixel_step, line_step;
+  size_t row_bytes;
+  int rows, pixels;
+  ptrdiff_t to_step;
+};
+
 struct Pointwise {
   const char* path;  // the first one (from the widest on) that may use this version
 
@@ -27,7 +37,11 @@ struct Pointwise {
   bool (*quantize)(const float* x, int count, float scale, const FrugalRescale& r, uint8_t* y);
   // y [3 * i + channel] = channels [channel] [i]
   void (*join_three)(const uint8_t* const* channels, int count, uint8_t* y);
+  void (*gather)(const Gather& g, const uint8_t* from, uint8_t* to);
 };
+
+// The version for this processor.
+const Pointwise& pointwise();
 
 extern const Pointwise kPointwiseScalar;
 extern const Pointwise kPointwiseAvx2;

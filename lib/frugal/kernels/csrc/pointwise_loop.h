@@ -3,6 +3,7 @@
 // Each loop is a function of its own with restrict pointers: inside a larger one GCC does not vectorise it.
 
 #include <float.h>
+#include <string.h>
 
 #include "epilogue_scalar.h"
 #include "pointwise.h"
@@ -94,6 +95,18 @@ void join_three_loop(const uint8_t* __restrict a, const uint8_t* __restrict b, c
   }
 }
 
+// A copy may be longer than its row: the next one overwrites the rest. kBytes = 0: a length that is known at run time.
+template <size_t kBytes>
+void gather_loop(const Gather& g, const uint8_t* from, uint8_t* to) {
+  for (int x = 0; x < g.pixels; ++x, from += g.pixel_step, to += g.to_step) {
+    const uint8_t* row = from;
+    uint8_t* next = to;
+    for (int i = 0; i < g.rows; ++i, row += g.line_step, next += g.row_bytes) {
+      memcpy(next, row, kBytes ? kBytes : g.row_bytes);
+    }
+  }
+}
+
 // The same for callers that know the type of codes at run time only. FRUGAL_DONE leaves the registers clean.
 
 void keep_larger(bool is_signed, const uint8_t* x, uint8_t* y, size_t count) {
@@ -136,8 +149,19 @@ void join_three(const uint8_t* const* channels, int count, uint8_t* y) {
   FRUGAL_DONE();
 }
 
+void gather(const Gather& g, const uint8_t* from, uint8_t* to) {
+  if (g.row_bytes <= 16) {
+    gather_loop<16>(g, from, to);
+  } else if (g.row_bytes <= 32) {
+    gather_loop<32>(g, from, to);
+  } else {
+    gather_loop<0>(g, from, to);
+  }
+  FRUGAL_DONE();
+}
+
 }  // namespace
 }  // namespace frugal
 
 #define FRUGAL_POINTWISE(path) \
-  { path, keep_larger, add_to, write_average, add, multiply, quantize, join_three }
+  { path, keep_larger, add_to, write_average, add, multiply, quantize, join_three, gather }

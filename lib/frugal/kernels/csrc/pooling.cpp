@@ -34,7 +34,9 @@ bool may_run(const Pointwise& version) {
   return false;
 }
 
-const Pointwise& loops() {
+}  // namespace
+
+const Pointwise& pointwise() {
   static const Pointwise& chosen = [&]() -> const Pointwise& {
     for (const Pointwise* version : kVersions) {
       if (may_run(*version)) return *version;
@@ -44,6 +46,8 @@ const Pointwise& loops() {
   return chosen;
 }
 
+namespace {
+
 uint8_t* scratch(size_t bytes) {
   static thread_local Scratch memory;
   return memory.get(bytes);
@@ -52,7 +56,7 @@ uint8_t* scratch(size_t bytes) {
 // Max pooling in two steps: the largest of the window's rows for a whole line, then the largest of neighbours in it.
 // A window that holds no pixel keeps the lowest code, as the maximum of nothing.
 void max_pool_line(const FrugalConv& c, bool is_signed, const uint8_t* image, int line_y, uint8_t* line, uint8_t* to) {
-  const Pointwise& loop = loops();
+  const Pointwise& loop = pointwise();
   const size_t channels = c.channels, row_bytes = c.w * channels;
   const uint8_t lowest = is_signed ? 0x80 : 0;
   std::memset(line, lowest, row_bytes);
@@ -84,7 +88,7 @@ Span inside(int at, int size, int kernel, int stride, int pad) {
 // y = code(float(sum - pixels * zero_point_a) * (scale_a / divisor)), one rounding for each of the three operations.
 void average_pool_line(const FrugalConv& c, const FrugalRescale& r, bool is_signed, const uint8_t* image, int line_y,
                        int32_t* sum, uint8_t* to) {
-  const Pointwise& loop = loops();
+  const Pointwise& loop = pointwise();
   const size_t channels = c.channels;
   const Span rows = inside(line_y, c.h, c.kernel_h, c.stride_h, c.pad_h);
   const int width = out_w(c);
@@ -105,7 +109,7 @@ void average_pool_line(const FrugalConv& c, const FrugalRescale& r, bool is_sign
 // One line of all channels, [channels][w] reals -> [w][channels] codes. `room`: channels * w bytes.
 bool quantize_line(const float* x, size_t channel_stride, int channels, int w, float scale, const FrugalRescale& r,
                    uint8_t* room, uint8_t* y) {
-  const Pointwise& loop = loops();
+  const Pointwise& loop = pointwise();
   if (channels == 1) return loop.quantize(x, w, scale, r, y);
   bool finite = true;
   for (int n = 0; n < channels; ++n) finite &= loop.quantize(x + n * channel_stride, w, scale, r, room + size_t(n) * w);
@@ -187,7 +191,7 @@ int frugal_add(int threads, const FrugalRescale* r, int is_signed, const uint8_t
                size_t count) {
   return guarded([&] {
     spread_values(count, threads, [&](size_t first, size_t size) {
-      loops().add(is_signed != 0, *r, a + first, b + first, y + first, size);
+      pointwise().add(is_signed != 0, *r, a + first, b + first, y + first, size);
     });
   });
 }
@@ -206,7 +210,7 @@ int frugal_multiply(int threads, const FrugalRescale* r, int is_signed, int one_
     spread(pictures * pixels, threads, [&](int first, int last, int) {
       for (int i = first; i < last; ++i) {
         const size_t at = size_t(i) * channels, at_b = one_row ? size_t(i / pixels) * channels : at;
-        loops().multiply(is_signed != 0, *r, a + at, b + at_b, y + at, channels);
+        pointwise().multiply(is_signed != 0, *r, a + at, b + at_b, y + at, channels);
       }
     });
   });
