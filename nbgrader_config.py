@@ -41,7 +41,23 @@ c.Exchange.root = EXCHANGE
 c.GenerateAssignment.preprocessors = release_steps()  # stubs say which exercise is open
 c.GenerateAssignment.force = True  # labs/ is committed; without this nbgrader skips it and stores no tests
 
-# ---- running --------------------------------------------------------------------------------------------------------
+# ---- marking: by the judge, not by a kernel that runs the student's code and the tests together -----------------------
+
+c.Autograde.sanitize_preprocessors = [
+    "frugal.grading.preprocessor.TrustedCells",
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Autograde.autograde_preprocessors = [
+    "frugal.grading.preprocessor.JudgeExecute",
+    "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
+# ---- running, for Validate: that is the student's own kernel ---------------------------------------------------------
 
 c.Execute.timeout = 120  # seconds for one cell
 c.Execute.skip_cells_with_tag = (
@@ -57,5 +73,6 @@ c.OverwriteCells.add_missing_cells = True  # a deleted test cell comes back and 
 # ---- feedback: no hidden tests, no scripts of a student ------------------------------------------------------------
 
 c.GenerateFeedback.preprocessors = feedback_steps()
+c.GenerateFeedback.exporter_class = "frugal.grading.feedback.FeedbackExporter"  # needs no network, runs no script
 c.HTMLExporter.sanitize_html = True
 c.CsvExportPlugin.to = os.path.join(GRADING, "grades.csv")

@@ -60,11 +60,13 @@ def put_verdicts(book: NotebookNode, results: Sequence[CellResult]) -> None:
         if result is None or result.kind != "auto" or cell.cell_type != "code":
             continue
         cell.execution_count = None
+        told = tell(result)
         if result.points >= result.max_points:
             cell.outputs = []
-            continue
-        told = tell(result)
-        cell.outputs = [new_output("error", ename="CheckFailed", evalue=told, traceback=[told])]
+        elif result.points > 0:  # nbgrader takes a number that a cell shows for its points
+            cell.outputs = [new_output("execute_result", data={"text/plain": f"{result.points:g}"})]
+        else:
+            cell.outputs = [new_output("error", ename="CheckFailed", evalue=told, traceback=[told])]
 
 
 def tell(result: CellResult) -> str:
