@@ -160,17 +160,18 @@ class SoftRounding(nn.Module):
 
     def forward(self) -> Tensor:
         """The weight with soft codes, differentiable in ``v``."""
-        return self._at(self.up())
+        return self.at(self.up())
 
     def hard(self) -> Tensor:
         """The weight with whole codes: up where v ≥ 0."""
-        return self._at((self.v.detach() >= 0).to(self.down.dtype))
+        return self.at((self.v.detach() >= 0).to(self.down.dtype))
 
     def indecision(self, beta: float) -> Tensor:
         """Σ 1 - |2h - 1|^beta: zero where every weight has chosen a side. A large beta leaves the middle alone."""
         return (1 - (2 * self.up() - 1).abs().pow(beta)).sum()
 
-    def _at(self, up: Tensor) -> Tensor:
+    def at(self, up: Tensor) -> Tensor:
+        """The weight whose codes are ``up`` steps above the lower one, cut at the ends."""
         qparams = self.qparams
         codes = (self.down + up + self.zero_point).clamp(qparams.quant_min, qparams.quant_max)
         return (codes - self.zero_point) * self.scale
