@@ -88,13 +88,14 @@ book: setup  ## build the HTML book into build/book
 	@if [ -f book/conf.py ]; then $(BIN)/sphinx-build -n -W -b html book build/book; \
 	else echo "book: planned; there is no book/conf.py yet. The chapters read well as they are, in course/"; fi
 
-# Stock nbgrader, step by step; the settings are in nbgrader_config.py. The first step fills its database from the lab.
-grade: setup  ## collect and mark a lab, write feedback and grades.csv: make grade LAB=lab_4_1_affine
+# From nbgrader's inbound folder, or from FROM: a folder or a zip download. grades.csv comes also where some are unread.
+FROM ?= $(or $(FRUGAL_EXCHANGE),grading/exchange)/frugal/inbound
+grade: setup  ## mark a lab, write gradebook, feedback and grades.csv: make grade LAB=lab_4_1_affine [FROM=folder]
 	@if [ -z "$(LAB)" ]; then echo "grade: which lab? make grade LAB=lab_4_1_affine"; exit 2; fi
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; status=0; \
 	$(PY) -m frugal labs stage "$(LAB)"; \
-	for step in "generate_assignment $(LAB)" "collect $(LAB) --update" "autograde $(LAB) $(ARGS)" \
-	  "generate_feedback $(LAB) --force" "export"; do echo "---- nbgrader $$step"; $(PY) -m nbgrader $$step; done
+	$(PY) -m frugal grade "$(LAB)" "$(FROM)" $(ARGS) || status=$$?; \
+	if [ $$status -lt 2 ]; then $(PY) -m nbgrader export; fi; exit $$status
 
 bench: setup  ## measure: every file of benchmarks/, results in benchmarks/results/
 	@set -- benchmarks/*.py; if [ ! -e "$$1" ]; then echo "bench: there are no benchmarks yet"; exit 0; fi; \

@@ -41,7 +41,7 @@ c.Exchange.root = EXCHANGE
 c.GenerateAssignment.preprocessors = release_steps()  # stubs say which exercise is open
 c.GenerateAssignment.force = True  # labs/ is committed; without this nbgrader skips it and stores no tests
 
-# ---- marking: by the judge, not by a kernel that runs the student's code and the tests together -----------------------
+# ---- marking: by the judge, not by a kernel that runs the student's code and the tests together ----------------------
 
 c.Autograde.sanitize_preprocessors = [
     "frugal.grading.preprocessor.TrustedCells",

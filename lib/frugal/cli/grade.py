@@ -74,6 +74,7 @@ def grade(
         db_url=db_url or f"sqlite:///{(out / 'gradebook.db').resolve()}",
         autograded=out / "autograded",
         feedback=feedback or out / "feedback",
+        kept=out / "submitted",
         bench=Bench(str(solved), Lab.load(solved).digest, unsafe=unsafe, seed=seed),
         jobs=jobs or machine.cores(),
         scheduler=scheduler,

@@ -57,6 +57,7 @@ class Submission:
     where:    its place below the folder that was collected, for the report.
     received: when it came in, in UTC, where that can be told.
     note:     what was let pass but should be known.
+    beside:   from nbgrader's inbound folder: reads the small files by which its exchange finds the way back.
     """
 
     student: str
@@ -64,6 +65,7 @@ class Submission:
     read: Callable[[], bytes]
     received: datetime.datetime | None = None
     note: str = ""
+    beside: Callable[[], dict[str, bytes]] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,7 @@ class _Walk:
         except Refused as refused:
             raise Refused(str(refused), refused.student or (student if self._belongs(path, student) else "")) from None
         if inbound:  # the folder's own account of the time is the student's; the system's is not
-            return replace(found, received=self._changed((*path, file)))
+            return replace(found, received=self._changed((*path, file)), beside=lambda: self._beside(path))
         return replace(found, received=self._timestamp(path))
 
     def _submission(self, student: str, path: tuple[str, ...], note: str = "") -> Submission:
@@ -333,14 +335,22 @@ class _Walk:
 
     def _timestamp(self, path: tuple[str, ...]) -> datetime.datetime | None:
         """Read the time that nbgrader wrote beside a submission when it was collected."""
-        try:
-            with self._folder(path) as folder:
-                file = os.open("timestamp.txt", os.O_RDONLY | _NO_LINK, dir_fd=folder)
-            with os.fdopen(file, "rb") as opened:
-                regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
-                return parse_time(opened.read(100).decode("ascii", "replace")) if regular else None
-        except (OSError, Refused):
-            return None
+        return parse_time(self._beside(path).get("timestamp.txt", b"").decode("ascii", "replace"))
+
+    def _beside(self, path: tuple[str, ...]) -> dict[str, bytes]:
+        """Read the small files that nbgrader puts beside a submission; what is no file is not there."""
+        found = {}
+        for name in ("timestamp.txt", "submission_secret.txt"):
+            try:
+                with self._folder(path) as folder:
+                    file = os.open(name, os.O_RDONLY | _NO_LINK, dir_fd=folder)
+                with os.fdopen(file, "rb") as opened:
+                    about = os.fstat(opened.fileno())
+                    if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+                        found[name] = opened.read(1000)
+            except (OSError, Refused):
+                continue
+        return found
 
 
 def check_student_folder(name: str, lab: str) -> tuple[str | None, bool]:

@@ -35,6 +35,7 @@ class Order:
     db_url:          of the gradebook.
     autograded:      nbgrader's folder for Formgrader.
     feedback:        a folder for the students' pages, or None.
+    kept:            where what came through nbgrader's exchange is copied to, so that feedback finds its way back.
     jobs, scheduler: processes here, or the address of a Dask scheduler.
     force:           judge also what was judged before.
     """
@@ -47,6 +48,7 @@ class Order:
     release: Path | None = None
     autograded: Path | None = None
     feedback: Path | None = None
+    kept: Path | None = None
     jobs: int = 1
     scheduler: str = ""
     force: bool = False
@@ -185,6 +187,8 @@ class Marking:
             self.book.mark(student, scores, comments, fresh=fresh, received=submission.received)
             self.journal.write("marked", durable=True, student=student, key=item.key, book=self.book.name)
             standings = {}
+        if submission.beside:
+            self._keep(item, submission.beside())
         if self.order.autograded:
             self._write_shown(item, report, fresh)
         if self.order.feedback:
@@ -220,6 +224,16 @@ class Marking:
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
+    def _keep(self, item: _Item, beside: dict[str, bytes]) -> None:
+        """Put what nbgrader's release_feedback needs to where it looks for it."""
+        for folder, files in (
+            (self.order.kept, {f"{self.order.lab}.ipynb": item.notebook, **beside}),
+            (self.order.feedback, beside),
+        ):
+            for name, content in files.items():
+                if folder:
+                    _write(folder / item.submission.student / self.order.lab / name, content)
+
     def _write_shown(self, item: _Item, report: Report, fresh: bool) -> None:
         import nbformat
 
@@ -249,10 +263,10 @@ def _content(item: _Item) -> bytes:
     return item.notebook
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, and never through a link that lies there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)

@@ -195,6 +195,18 @@ def test_a_marker_killed_at_any_moment_ten_times_over_finishes_and_loses_and_dou
         assert all(len(each.notebooks[0].grades) == 3 for each in book.assignment_submissions(LAB))
 
 
+def test_what_came_through_the_exchange_is_kept_for_the_way_back(order, tmp_path):
+    folder = order.submitted / f"ada+{LAB}+2026-11-23 10:00:00 UTC+x7"
+    folder.mkdir(parents=True)
+    (folder / f"{LAB}.ipynb").write_bytes(small_lab.submission("test"))
+    (folder / "timestamp.txt").write_text("2026-11-23 10:00:00 UTC")
+    (folder / "submission_secret.txt").symlink_to(order.solved)
+    mark(replace(order, kept=tmp_path / "kept"))
+    kept = tmp_path / "kept" / "ada" / LAB
+    assert {path.name for path in kept.iterdir()} == {f"{LAB}.ipynb", "timestamp.txt"}
+    assert (kept / "timestamp.txt").read_text() == "2026-11-23 10:00:00 UTC"
+
+
 def test_nobody_marks_twice_at_once(order):
     hand_in(order.submitted, ada=small_lab.submission("test"))
     pytest.importorskip("fcntl")
