@@ -138,6 +138,20 @@ def test_distillation_follows_the_float_network_without_any_label(float_network,
     assert accuracy(labelled.model, data) < 0.5
 
 
+def test_the_distilled_loss_is_its_formula(float_network, data):
+    (x, y), share, heat = data, 0.7, 3.0
+    plan = TrainingPlan(epochs=1, lr=1e-12, batch_size=len(x), distillation=share, temperature=heat)
+    model = swap_in(float_network, learned_steps(2, 2))
+    loss = train_through_(model, x, y, plan, teacher=float_network).losses[0]
+    with torch.no_grad():
+        student, teacher = model.train()(x), float_network(x)
+    p, q = (torch.softmax(logits / heat, dim=1) for logits in (teacher, student))
+    divergence = (p * (p / q).log()).sum(1).mean()
+    wanted = (1 - share) * nn.functional.cross_entropy(student, y) + share * heat**2 * divergence
+    assert loss == pytest.approx(wanted.item(), rel=1e-4)
+    assert share * heat**2 * divergence > 0.01 * loss  # a hundred times what the comparison allows
+
+
 def test_penalties_join_the_loss(float_network, data):
     plan = replace(QUICK, lr=1e-12, epochs=1)
     light, heavy = (
@@ -161,6 +175,12 @@ def test_steps_stay_above_0_even_at_a_wild_learning_rate(float_network, data):
     steps = [module.step for module in model.modules() if isinstance(module, LearnedStep)]
     assert steps
     assert all((step > 0).all() for step in steps)
+
+
+def test_the_weights_behind_signs_are_brought_back_within_1_after_every_step(float_network, data):
+    plan = replace(QUICK, optimizer="adam", lr=0.5, epochs=1)
+    made = finetune(float_network, *data, Operands(lambda layer: BinaryConnect()), plan=plan, fold=False)
+    assert made.model[3].layer.weight.abs().max() == 1  # without settling they would be at 2 or 3
 
 
 def test_a_maker_may_replace_whole_layers(float_network, data):
