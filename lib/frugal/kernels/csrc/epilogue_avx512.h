@@ -50,17 +50,18 @@ struct Outputs {
   bool whole() const { return n == kWide && !y_rows; }  // no column is missing, and rows follow each other
 };
 
-// Those of a block from column n on. Field by field: a struct that is copied in one wide load, right after its fields
-// were stored one by one, waits until they have left for the cache.
-FRUGAL_ALWAYS_INLINE void set_outputs(Outputs& to, const Block& block, int n) {
+// Those of a block from a row and a column on. Field by field: a struct that is copied in one wide load, right after its
+// fields were stored one by one, waits until they have left for the cache.
+FRUGAL_ALWAYS_INLINE void set_outputs(Outputs& to, const Block& block, int row, int m, int n) {
   const Epilogue& e = block.epilogue;
+  const ptrdiff_t y_row = block.y_rows ? 0 : row;
   to.epilogue = &e;
   to.scale = e.scale + n;
-  to.residual = e.residual ? e.residual + n : nullptr;
-  to.y = static_cast<uint8_t*>(block.y) + n;
+  to.residual = e.residual ? e.residual + y_row * e.residual_stride + n : nullptr;
+  to.y = static_cast<uint8_t*>(block.y) + y_row * block.y_stride + n;
   to.y_stride = block.y_stride;
-  to.y_rows = block.y_rows;
-  to.m = block.m;
+  to.y_rows = block.y_rows ? block.y_rows + row : nullptr;
+  to.m = m;
   to.n = block.n - n < kWide ? block.n - n : kWide;
 }
 
@@ -177,6 +178,28 @@ FRUGAL_ALWAYS_INLINE void write_rows(const int32_t* acc, int acc_stride, const O
   for (; i < last; i += 2) write_ragged<Kind>(acc, acc_stride, to, q, i);
 }
 
+// The codes of 64 whole columns, a cache line for each row: packed as above, the halves of a row in place of two rows.
+template <class Kind>
+FRUGAL_ALWAYS_INLINE void write_lines(const int32_t* acc, int acc_stride, const Outputs& to, const Quantizer& left,
+                                      const Quantizer& right) {
+  const ptrdiff_t y_stride = to.y_stride, residual_stride = Kind::kResidual ? to.epilogue->residual_stride : 0;
+  const int m = to.m;
+  uint8_t* y = to.y;
+  const uint8_t* residual = to.residual;
+  for (int i = 0; i < m; ++i, acc += acc_stride, y += y_stride) {
+    __m256i bytes[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    if (Kind::kResidual) {
+      bytes[0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual));
+      bytes[1] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + kWide));
+      residual += residual_stride;
+    }
+    __m512i codes[2][2];
+    quantize_row<Kind>(acc, bytes[0], left, codes[0]);
+    quantize_row<Kind>(acc + kWide, bytes[1], right, codes[1]);
+    _mm512_storeu_si512(y, to_bytes<Kind>(codes[0], codes[1], left));
+  }
+}
+
 template <class Kind>
 inline void write_codes(const int32_t* acc, int acc_stride, const Outputs& to) {
   const Quantizer q = prepare(to);
@@ -195,11 +218,11 @@ inline void write_any_codes(const int32_t* acc, int acc_stride, const Outputs& t
   }
 }
 
-// int32 sums, or their product with the scale, of the columns from n to n + 32.
+// int32 sums, or their product with the scale.
 template <bool kReal>
-inline void write_words(const int32_t* acc, int acc_stride, const Block& block, int n) {
-  for (int i = 0; i < block.m; ++i) {
-    const ptrdiff_t row = output_row(block, i);
+inline void write_words(const int32_t* acc, int acc_stride, const Block& block, int first_row, int m, int n) {
+  for (int i = 0; i < m; ++i) {
+    const ptrdiff_t row = output_row(block, first_row + i);
     if (row < 0) continue;
     for (int j = n; j < block.n && j < n + kWide; j += kPanel) {
       const __mmask16 live = first(block.n - j);
@@ -215,15 +238,15 @@ inline void write_words(const int32_t* acc, int acc_stride, const Block& block, 
   }
 }
 
-// acc: the sums of the columns of a block from n on, at most 32 of them, bias included; each row is 64-byte aligned and
-// readable to 32 columns.
-inline void epilogue_avx512(const int32_t* acc, int acc_stride, const Block& block, int n) {
+// acc: the sums of a part of a block, bias included: m rows from `row` on, at most 32 columns from n on. Each row of acc
+// is 64-byte aligned and readable to 32 columns.
+inline void epilogue_avx512(const int32_t* acc, int acc_stride, const Block& block, int row, int m, int n) {
   const Epilogue& e = block.epilogue;
-  if (e.output == Output::kS32) return write_words<false>(acc, acc_stride, block, n);
-  if (e.output == Output::kF32) return write_words<true>(acc, acc_stride, block, n);
-  if (e.multiplier) return epilogue_scalar(acc, acc_stride, block_from(block, n, kWide));
+  if (e.output == Output::kS32) return write_words<false>(acc, acc_stride, block, row, m, n);
+  if (e.output == Output::kF32) return write_words<true>(acc, acc_stride, block, row, m, n);
+  if (e.multiplier) return epilogue_scalar(acc, acc_stride, block_rows(block_from(block, n, kWide), row, m));
   Outputs to;
-  set_outputs(to, block, n);
+  set_outputs(to, block, row, m, n);
   fits_int32(to) ? write_any_codes<false>(acc, acc_stride, to) : write_any_codes<true>(acc, acc_stride, to);
 }
 

@@ -102,6 +102,19 @@ static inline Block block_from(Block block, int n, int columns) {
   return block;
 }
 
+// Some rows of a block.
+static inline Block block_rows(Block block, int first, int m) {
+  block.m = m;
+  block.a += first * block.row_stride;
+  if (block.y_rows) {
+    block.y_rows += first;
+  } else {
+    block.y = static_cast<char*>(block.y) + first * block.y_stride * bytes_of(block.epilogue.output);
+    if (block.epilogue.residual) block.epilogue.residual += first * block.epilogue.residual_stride;
+  }
+  return block;
+}
+
 // Runs a block in parts of at most `columns`, a multiple of 16.
 template <class Run>
 static inline void by_columns(const Block& block, int columns, const Run& run) {

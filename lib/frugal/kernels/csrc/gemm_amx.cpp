@@ -194,10 +194,10 @@ void run_part(const Part& part, Thread& thread) {
   }
   store(part, thread.acc, kRowBytes);
   if ((e.output == Output::kU8 || e.output == Output::kS8) && !e.multiplier) {
-    set_outputs(thread.waiting.to, block, part.n);
+    set_outputs(thread.waiting.to, block, 0, block.m, part.n);
     thread.waiting.waits = fits_int32(thread.waiting.to);
   }
-  if (!thread.waiting.waits) epilogue_avx512(thread.acc, kWide, block, part.n);
+  if (!thread.waiting.waits) epilogue_avx512(thread.acc, kWide, block, 0, block.m, part.n);
 }
 
 void run(const Block& block) {

@@ -5,8 +5,11 @@
 //     w (s8)   c0: k0 k1 k2 k3          c1: k0..k3          c15: k0..k3      one quad row of a panel
 //   acc (s32)  += a0k0+a1k1+a2k2+a3k3   += ...              += ...
 //
-// A block is 6 rows x 4 panels: 24 sums, 4 weights and 2 activations fill the 32 registers. The first operand is
-// unsigned: signed activations get their top bit flipped, a ^ 0x80 = a + 128.
+// 6 rows x 4 panels at once: 24 sums, 4 weights and 2 activations fill the 32 registers. The first operand is unsigned:
+// signed activations get their top bit flipped, a ^ 0x80 = a + 128.
+//
+// A block is 8 such strips, one below the other: the weights of 4 panels, read for the first strip from the
+// second-level cache, are near for the other seven.
 
 #include <string.h>
 
@@ -15,7 +18,7 @@
 namespace frugal {
 namespace {
 
-constexpr int kRows = 6, kPanels = 4;
+constexpr int kRows = 6, kPanels = 4, kStrips = 8;
 
 inline __m512i broadcast_quad(const uint8_t* a) {
   int32_t quad;
@@ -26,26 +29,28 @@ inline __m512i broadcast_quad(const uint8_t* a) {
 // A row of sums, filled up to whole pairs of panels: the epilogue reads 32 at a time.
 constexpr int row_of_sums(int panels) { return (panels + panels % 2) * kPanel; }
 
+// The sums of kM rows of a block from `row` on, in the kN panels from column n on.
 template <int kM, int kN, bool kFlip>
-void sums(const Block& block, int32_t* out) {
+void sums(const Block& block, int row, int n, int32_t* out) {
   __m512i acc[kM][kN];
   for (int j = 0; j < kN; ++j) {
     __m512i bias = _mm512_setzero_si512();
     if (block.epilogue.bias) {
-      bias = _mm512_maskz_loadu_epi32(first(block.n - kPanel * j), block.epilogue.bias + kPanel * j);
+      bias = _mm512_maskz_loadu_epi32(first(block.n - n - kPanel * j), block.epilogue.bias + n + kPanel * j);
     }
     for (int i = 0; i < kM; ++i) acc[i][j] = bias;
   }
   const __m512i top_bit = _mm512_set1_epi8(static_cast<char>(0x80));
-  const ptrdiff_t stride = block.row_stride;
-  const int8_t* tap_weights = block.weights;
-  for (int t = 0; t < block.taps; ++t, tap_weights += ptrdiff_t{round_up(block.depth, kDepth)} * kPanel) {
-    const uint8_t* a = block.a + block.tap[t];
+  const ptrdiff_t stride = block.row_stride, panel_stride = block.panel_stride;
+  const int depth = block.depth;
+  const int8_t* tap_weights = block.weights + n / kPanel * panel_stride;
+  for (int t = 0; t < block.taps; ++t, tap_weights += ptrdiff_t{round_up(depth, kDepth)} * kPanel) {
+    const uint8_t* a = block.a + row * stride + block.tap[t];
     const uint8_t* a3 = a + 3 * stride;  // two pointers reach six rows with one multiplied index
     const int8_t* w = tap_weights;
-    for (int k = 0; k < block.depth; k += kQuad, a += kQuad, a3 += kQuad, w += kQuad * kPanel) {
+    for (int k = 0; k < depth; k += kQuad, a += kQuad, a3 += kQuad, w += kQuad * kPanel) {
       __m512i weights[kN];
-      for (int j = 0; j < kN; ++j) weights[j] = _mm512_load_si512(w + j * block.panel_stride);
+      for (int j = 0; j < kN; ++j) weights[j] = _mm512_load_si512(w + j * panel_stride);
       for (int i = 0; i < kM; ++i) {
         __m512i quad = broadcast_quad(i < 3 ? a + i * stride : a3 + (i - 3) * stride);
         if (kFlip) quad = _mm512_xor_si512(quad, top_bit);
@@ -58,44 +63,77 @@ void sums(const Block& block, int32_t* out) {
   }
 }
 
-template <int kM, int kN, bool kFlip>
-void run_panels(const Block& block) {
-  alignas(64) int32_t acc[(kM + kM % 2) * row_of_sums(kN)];  // and rows in pairs
-  sums<kM, kN, kFlip>(block, acc);
-  for (int n = 0; n < block.n; n += kWide) {
-    epilogue_avx512(acc + n, row_of_sums(kN), block, n);
-  }
-}
+using Sums = void (*)(const Block& block, int row, int n, int32_t* out);
 
-template <int kM, bool kFlip>
-void run_rows(const Block& block) {
-  switch ((block.n + kPanel - 1) / kPanel) {
-    case 4: return run_panels<kM, 4, kFlip>(block);
-    case 3: return run_panels<kM, 3, kFlip>(block);
-    case 2: return run_panels<kM, 2, kFlip>(block);
-    default: return run_panels<kM, 1, kFlip>(block);
-  }
-}
-
+// By the number of panels and the number of rows, each less 1.
 template <bool kFlip>
-void run_block(const Block& block) {
-  switch (block.m) {
-    case 6: return run_rows<6, kFlip>(block);
-    case 5: return run_rows<5, kFlip>(block);
-    case 4: return run_rows<4, kFlip>(block);
-    case 3: return run_rows<3, kFlip>(block);
-    case 2: return run_rows<2, kFlip>(block);
-    default: return run_rows<1, kFlip>(block);
+constexpr Sums kSums[kPanels][kRows] = {
+    {sums<1, 1, kFlip>, sums<2, 1, kFlip>, sums<3, 1, kFlip>, sums<4, 1, kFlip>, sums<5, 1, kFlip>, sums<6, 1, kFlip>},
+    {sums<1, 2, kFlip>, sums<2, 2, kFlip>, sums<3, 2, kFlip>, sums<4, 2, kFlip>, sums<5, 2, kFlip>, sums<6, 2, kFlip>},
+    {sums<1, 3, kFlip>, sums<2, 3, kFlip>, sums<3, 3, kFlip>, sums<4, 3, kFlip>, sums<5, 3, kFlip>, sums<6, 3, kFlip>},
+    {sums<1, 4, kFlip>, sums<2, 4, kFlip>, sums<3, 4, kFlip>, sums<4, 4, kFlip>, sums<5, 4, kFlip>, sums<6, 4, kFlip>},
+};
+
+// Calls finish(acc, row, m) with the sums of every strip of a block, in the panels from column n on.
+template <class Finish>
+inline void for_strips(const Block& block, int n, int panels, const Finish& finish) {
+  alignas(64) int32_t acc[kRows * kPanels * kPanel];
+  const Sums* sums = block.a_signed ? kSums<true>[panels - 1] : kSums<false>[panels - 1];
+  for (int row = 0; row < block.m; row += kRows) {
+    const int m = block.m - row < kRows ? block.m - row : kRows;
+    sums[m - 1](block, row, n, acc);
+    finish(acc, row, m);
   }
+}
+
+// Codes in four whole panels, the most frequent case: their constants stay at hand.
+template <class Kind>
+void run_lines(const Block& block, int n) {
+  Outputs to;
+  set_outputs(to, block, 0, block.m, n + kWide);
+  const Quantizer right = prepare(to);
+  set_outputs(to, block, 0, block.m, n);
+  const Quantizer left = prepare(to);
+  for_strips(block, n, kPanels, [&](const int32_t* acc, int row, int m) {
+    set_outputs(to, block, row, m, n);
+    write_lines<Kind>(acc, row_of_sums(kPanels), to, left, right);
+  });
+}
+
+void run_any(const Block& block, int n, int panels) {
+  const int acc_stride = row_of_sums(panels);
+  for_strips(block, n, panels, [&](const int32_t* acc, int row, int m) {
+    epilogue_avx512(acc, acc_stride, block, row, m, n);
+    if (panels > 2) epilogue_avx512(acc + kWide, acc_stride, block, row, m, n + kWide);
+  });
+}
+
+bool are_lines(const Block& block, int n) {
+  const Epilogue& e = block.epilogue;
+  if (block.y_rows || e.multiplier || (e.output != Output::kU8 && e.output != Output::kS8)) return false;
+  Outputs left, right;
+  set_outputs(left, block, 0, block.m, n);
+  set_outputs(right, block, 0, block.m, n + kWide);
+  return fits_int32(left) && fits_int32(right);
 }
 
 void run(const Block& block) {
-  by_columns(block, kPanels * kPanel, block.a_signed ? run_block<true> : run_block<false>);
+  const bool signed_codes = block.epilogue.output == Output::kS8;
+  for (int n = 0; n < block.n; n += kPanels * kPanel) {
+    const int left = (block.n - n + kPanel - 1) / kPanel, panels = left < kPanels ? left : kPanels;
+    if (block.n - n < kPanels * kPanel || !are_lines(block, n)) {
+      run_any(block, n, panels);
+    } else if (block.epilogue.residual) {
+      signed_codes ? run_lines<Codes<true, true, false>>(block, n) : run_lines<Codes<false, true, false>>(block, n);
+    } else {
+      signed_codes ? run_lines<Codes<true, false, false>>(block, n) : run_lines<Codes<false, false, false>>(block, n);
+    }
+  }
   _mm256_zeroupper();  // the caller is compiled without AVX: dirty upper halves would slow its every move
 }
 
 }  // namespace
 
-const Kernel kGemmAvx512Vnni = {"avx512_vnni", kRows, kPanels * kPanel, false, true, kQuad, run};
+const Kernel kGemmAvx512Vnni = {"avx512_vnni", kRows * kStrips, kPanels * kPanel, false, true, kQuad, run};
 
 }  // namespace frugal
