@@ -29,16 +29,15 @@ inline __m512i broadcast_quad(const uint8_t* a) {
 // A row of sums, filled up to whole pairs of panels: the epilogue reads 32 at a time.
 constexpr int row_of_sums(int panels) { return (panels + panels % 2) * kPanel; }
 
-// The sums of kM rows of a block from `row` on, in the kN panels from column n on.
+// The sums of kM rows of a block from `row` on, in the kN panels from column n on; sums starts as the bias of these
+// columns.
 template <int kM, int kN, bool kFlip>
-void sums(const Block& block, int row, int n, int32_t* out) {
+void sums(const Block& block, int row, int n, const int32_t* bias, int32_t* out) {
   __m512i acc[kM][kN];
-  for (int j = 0; j < kN; ++j) {
-    __m512i bias = _mm512_setzero_si512();
-    if (block.epilogue.bias) {
-      bias = _mm512_maskz_loadu_epi32(first(block.n - n - kPanel * j), block.epilogue.bias + n + kPanel * j);
-    }
-    for (int i = 0; i < kM; ++i) acc[i][j] = bias;
+#pragma GCC unroll 6
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kN; ++j) acc[i][j] = _mm512_load_si512(bias + kPanel * j);
   }
   const __m512i top_bit = _mm512_set1_epi8(static_cast<char>(0x80));
   const ptrdiff_t stride = block.row_stride, panel_stride = block.panel_stride;
@@ -50,20 +49,25 @@ void sums(const Block& block, int row, int n, int32_t* out) {
     const int8_t* w = tap_weights;
     for (int k = 0; k < depth; k += kQuad, a += kQuad, a3 += kQuad, w += kQuad * kPanel) {
       __m512i weights[kN];
+#pragma GCC unroll 4
       for (int j = 0; j < kN; ++j) weights[j] = _mm512_load_si512(w + j * panel_stride);
+#pragma GCC unroll 6
       for (int i = 0; i < kM; ++i) {
         __m512i quad = broadcast_quad(i < 3 ? a + i * stride : a3 + (i - 3) * stride);
         if (kFlip) quad = _mm512_xor_si512(quad, top_bit);
+#pragma GCC unroll 4
         for (int j = 0; j < kN; ++j) acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], quad, weights[j]);
       }
     }
   }
+#pragma GCC unroll 6
   for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 4
     for (int j = 0; j < kN; ++j) _mm512_store_si512(out + i * row_of_sums(kN) + j * kPanel, acc[i][j]);
   }
 }
 
-using Sums = void (*)(const Block& block, int row, int n, int32_t* out);
+using Sums = void (*)(const Block& block, int row, int n, const int32_t* bias, int32_t* out);
 
 // By the number of panels and the number of rows, each less 1.
 template <bool kFlip>
@@ -77,11 +81,16 @@ constexpr Sums kSums[kPanels][kRows] = {
 // Calls finish(acc, row, m) with the sums of every strip of a block, in the panels from column n on.
 template <class Finish>
 inline void for_strips(const Block& block, int n, int panels, const Finish& finish) {
-  alignas(64) int32_t acc[kRows * kPanels * kPanel];
+  alignas(64) int32_t acc[kRows * kPanels * kPanel], bias[kPanels * kPanel];
+  for (int j = 0; j < panels; ++j) {
+    const int at = n + kPanel * j;
+    const __mmask16 live = block.epilogue.bias ? first(block.n - at) : 0;
+    _mm512_store_si512(bias + kPanel * j, _mm512_maskz_loadu_epi32(live, block.epilogue.bias + at));
+  }
   const Sums* sums = block.a_signed ? kSums<true>[panels - 1] : kSums<false>[panels - 1];
   for (int row = 0; row < block.m; row += kRows) {
     const int m = block.m - row < kRows ? block.m - row : kRows;
-    sums[m - 1](block, row, n, acc);
+    sums[m - 1](block, row, n, bias, acc);
     finish(acc, row, m);
   }
 }
