@@ -159,6 +159,7 @@ void multiply(const Kernel& wanted, const Rows& rows, const Weights& weights, vo
       block = job.columns(first, last - first);
       for (int64_t t = first_row; t < last_row; ++t) {
         job.place(block, t, first);
+        block.weights_far = t == first_row;
         job.bring_near(block, near + near_bytes * thread);
         kernel.run(block);
       }

@@ -83,6 +83,7 @@ struct Block {
 
   const int8_t* weights = nullptr;  // the first panel
   ptrdiff_t panel_stride = 0;
+  bool weights_far = false;  // no block has read them in this call: they may come from memory
 
   void* y = nullptr;
   ptrdiff_t y_stride = 0;           // in elements
