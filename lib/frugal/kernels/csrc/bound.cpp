@@ -33,7 +33,8 @@ void frugal_unbind(void* call) { delete static_cast<Bound*>(call); }
 
 void* frugal_bind_gemm(int path, int threads, const FrugalLayer* layer, const uint8_t* a, ptrdiff_t a_stride, int m,
                        void* y, ptrdiff_t y_stride, const uint8_t* residual, ptrdiff_t residual_stride) {
-  return bound([=] { return frugal_gemm(path, threads, layer, a, a_stride, m, y, y_stride, residual, residual_stride); });
+  return bound(
+      [=] { return frugal_gemm(path, threads, layer, a, a_stride, m, y, y_stride, residual, residual_stride); });
 }
 
 // The raster is memory of the thread that runs the call, the same for every layer: it stays in the nearest cache.

@@ -155,7 +155,8 @@ void multiply(const Kernel& wanted, const Rows& rows, const Weights& weights, vo
     if (kernel.begin) kernel.begin();
     Block block;
     for (int c = first_column; c < last_column; c += chunk) {
-      const int first = c * kernel.columns, last = std::min(std::min(c + chunk, last_column) * kernel.columns, weights.n);
+      const int first = c * kernel.columns;
+      const int last = std::min(std::min(c + chunk, last_column) * kernel.columns, weights.n);
       block = job.columns(first, last - first);
       for (int64_t t = first_row; t < last_row; ++t) {
         job.place(block, t, first);

@@ -50,8 +50,8 @@ struct Outputs {
   bool whole() const { return n == kWide && !y_rows; }  // no column is missing, and rows follow each other
 };
 
-// Those of a block from a row and a column on. Field by field: a struct that is copied in one wide load, right after its
-// fields were stored one by one, waits until they have left for the cache.
+// Those of a block from a row and a column on. Field by field: a struct that is copied in one wide load right after its
+// fields were stored one by one waits until they have left for the cache.
 FRUGAL_ALWAYS_INLINE void set_outputs(Outputs& to, const Block& block, int row, int m, int n) {
   const Epilogue& e = block.epilogue;
   const ptrdiff_t y_row = block.y_rows ? 0 : row;
@@ -238,8 +238,8 @@ inline void write_words(const int32_t* acc, int acc_stride, const Block& block, 
   }
 }
 
-// acc: the sums of a part of a block, bias included: m rows from `row` on, at most 32 columns from n on. Each row of acc
-// is 64-byte aligned and readable to 32 columns.
+// acc: the sums of a part of a block, bias included: m rows from `row` on, at most 32 columns from n on. Each row of
+// acc is 64-byte aligned and readable to 32 columns.
 inline void epilogue_avx512(const int32_t* acc, int acc_stride, const Block& block, int row, int m, int n) {
   const Epilogue& e = block.epilogue;
   if (e.output == Output::kS32) return write_words<false>(acc, acc_stride, block, row, m, n);

@@ -8,7 +8,7 @@
 // load with stride 0 repeats one row 16 times. Fewer rows are a matter of the tile configuration, no masks needed.
 //
 // Two units take turns in vain. Sums leave tiles only through memory, and then 1,024 of them become codes: about 160
-// cycles of vector instructions, during which the tile unit would idle; a block with k = 64 keeps that one busy for 64.
+// cycles of vector instructions, while the tile unit would idle; a block with k = 64 keeps that one busy for 64.
 // So the codes of a block are made while the next block is multiplied, a few rows after every step in k:
 //
 //   tiles     block 0   store  block 1   store  block 2   store
@@ -16,12 +16,11 @@
 //
 // Raw sums need no vectors at all: tiles are stored into the output.
 //
-// Four loads feed 64 cycles of multiplication, 64 bytes in each; the second-level cache gives 48. So the rows of a block
-// should stay in the first-level cache while weights stream past. Where the rows fill half of it, weights are loaded
-// with a hint that keeps them out of it; where they do not fit, k is cut into spans, each of which meets all columns
-// before the next, and the sums in between wait in memory (but not where weights come from afar: there one long read
-// of each panel is what counts). (Measured on Granite Rapids, 197 x 384 with k = 1536: 76
-// instead of 95 us; bench gemm --shapes 197,384,1536.)
+// Four loads feed 64 cycles of multiplication: 64 bytes in each, where the second-level cache gives 48. So the rows of a
+// block should stay in the first-level cache while weights stream past. Where the rows fill half of it, weights are
+// loaded with a hint that keeps them out of it. Where the rows do not fit, k is cut into spans, each of which meets all
+// columns before the next, and the sums in between wait in memory; but not where weights come from afar: there one long
+// read of each panel is what counts.
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -237,7 +236,7 @@ int row_bytes_near(const Block& block) {
   const ptrdiff_t tap_bytes = ptrdiff_t{block.m} * round_up(block.depth, kDepth);
   ptrdiff_t bytes = tap_bytes;
   for (int t = 1; t < block.taps; ++t) {
-    const ptrdiff_t apart = block.tap[t] < block.tap[t - 1] ? block.tap[t - 1] - block.tap[t] : block.tap[t] - block.tap[t - 1];
+    const ptrdiff_t step = block.tap[t] - block.tap[t - 1], apart = step < 0 ? -step : step;
     bytes += apart < tap_bytes ? apart : tap_bytes;
   }
   return bytes < (1 << 30) ? static_cast<int>(bytes) : 1 << 30;

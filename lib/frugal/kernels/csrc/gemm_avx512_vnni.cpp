@@ -83,9 +83,10 @@ template <class Finish>
 inline void for_strips(const Block& block, int n, int panels, const Finish& finish) {
   alignas(64) int32_t acc[kRows * kPanels * kPanel], bias[kPanels * kPanel];
   for (int j = 0; j < panels; ++j) {
+    const int32_t* given = block.epilogue.bias;
     const int at = n + kPanel * j;
-    const __mmask16 live = block.epilogue.bias ? first(block.n - at) : 0;
-    _mm512_store_si512(bias + kPanel * j, _mm512_maskz_loadu_epi32(live, block.epilogue.bias + at));
+    const __m512i panel = given ? _mm512_maskz_loadu_epi32(first(block.n - at), given + at) : _mm512_setzero_si512();
+    _mm512_store_si512(bias + kPanel * j, panel);
   }
   const Sums* sums = block.a_signed ? kSums<true>[panels - 1] : kSums<false>[panels - 1];
   for (int row = 0; row < block.m; row += kRows) {
