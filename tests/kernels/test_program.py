@@ -7,7 +7,7 @@ from frugal.kernels import native, pointwise, program
 from frugal.kernels.conv import Conv8, Geometry
 from frugal.kernels.gemm import Linear8
 from frugal.kernels.output import Residual, codes, reals
-from frugal.kernels.program import Program
+from frugal.kernels.program import INPUT, OUTPUT, Place, Program
 
 ENDS = (0, 255)
 
@@ -59,7 +59,7 @@ def chain(draw, isa):
 
 def test_a_program_gives_what_its_operators_give_one_by_one(chain, draw):
     calls, values, steps, x = chain
-    made = Program(calls, input=x, output=values[-1])
+    made = Program(calls, [Place(x, INPUT), Place(values[-1], OUTPUT)])
     for _ in range(2):
         other, result = torch.randn(x.shape, generator=draw.generator), torch.empty_like(values[-1])
         assert made.run(0, len(calls), other, result)
@@ -70,7 +70,7 @@ def test_a_program_gives_what_its_operators_give_one_by_one(chain, draw):
 
 def test_a_part_of_a_program_can_be_run(chain):
     calls, values, steps, x = chain
-    made = Program(calls, input=x, output=values[-1])
+    made = Program(calls, [Place(x, INPUT), Place(values[-1], OUTPUT)])
     assert made.run(0, 2, x, values[-1])
     assert torch.equal(values[1], steps(x)[1])
     assert (values[2] == 99).all()
@@ -80,7 +80,7 @@ def test_an_input_that_is_not_finite_is_told(chain):
     calls, values, _, x = chain
     x = x.clone()
     x[0, 0, 0, 0] = torch.nan
-    made = Program(calls[:1], input=calls[0].a, output=values[-1])
+    made = Program(calls[:1], [Place(calls[0].a, INPUT)])
     assert not made.run(0, 1, x, values[-1])
 
 
@@ -95,3 +95,29 @@ def test_a_call_refuses_what_its_operator_refuses(draw):
     with pytest.raises(ValueError, match="must not share memory"):
         program.add(x, x, x, (1.0, 1.0), (0, 0, 0), ENDS)
     assert program.multiply(x, x[:, :1], x, 1.0, (0, 0, 0), ENDS) is None
+
+
+def test_rounds_take_the_next_images_each_time(draw, isa):
+    layer = Conv8(draw.weights(8, 3, 3, 3), padding=1, output=codes(draw.scales(8) * 40))
+    x, quantized = torch.rand(6, 3, 5, 5, generator=draw.generator), torch.empty(2, 5, 5, 3, dtype=torch.uint8)
+    y = torch.empty(6, 5, 5, 8, dtype=torch.uint8)
+    two, first_two = x[:2], y[:2]
+    calls = [program.quantize(two, quantized, 0.01, 0, ENDS), program.conv(layer, quantized, None, first_two, isa)]
+    places = [Place(two, INPUT, two.numel() * 4), Place(first_two, OUTPUT, first_two.numel())]
+    assert Program(calls, places).run(0, 2, x, y, rounds=3)
+    assert torch.equal(y, layer(pointwise.quantize(x, 0.01), isa="reference"))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8])
+def test_padding_keeps_every_so_many_pixels_and_channels(draw, dtype):
+    if native.library() is None:
+        pytest.skip(native.status())
+    x = draw.codes(dtype, 2, 5, 6, 7)
+    for step, before, after in (((2, 2, 1), (0, 0, 4), (0, 0, 4)), ((1, 3, 2), (1, 0, 3), (2, 1, 0))):
+        kept = x[:, :: step[0], :: step[1], :: step[2]]
+        borders = [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair]
+        zero_point = -5 if dtype == torch.int8 else 5
+        expected = torch.nn.functional.pad(kept, borders, value=zero_point)
+        y = torch.empty_like(expected)
+        assert Program([program.pad(x, y, step, before, after, zero_point)], []).run(0, 1, x, y)
+        assert torch.equal(y, expected)

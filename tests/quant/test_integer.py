@@ -19,9 +19,20 @@ from frugal.quant.affine import quantize
 from frugal.quant.config import QuantConfig, QuantSpec, weights_and_activations
 from frugal.quant.convert import prepare, quantize_model
 from frugal.quant.granularity import PerChannel
-from frugal.quant.integer import Int8Conv2d, Int8Linear, Int8Network, agreement, load_int8, save_int8, to_int8
+from frugal.quant.integer import (
+    Int8Conv2d,
+    Int8Linear,
+    Int8Network,
+    agreement,
+    load_int8,
+    phases,
+    save_int8,
+    schedule,
+    to_int8,
+)
 from frugal.quant.integer.file import LAYOUT
 from frugal.quant.integer.operators import Add, Concat, Pad, Table
+from frugal.quant.integer.phases import Phase
 from frugal.quant.integer.schedule import place
 
 
@@ -377,13 +388,33 @@ def test_values_alive_at_the_same_time_never_overlap_and_memory_is_used_again():
 def test_the_hot_path_writes_into_planned_memory(networks, images):
     network = copy.deepcopy(networks["resnet8"][1])
     network(images)
-    memory = network.schedules.kept[tuple(images.shape)].memory
+    memory = network.schedules.kept[(*images.shape, torch.get_num_threads())].memory
     codes = [n for n, q in enumerate(network.qparams) if q is not None]
     assert len(memory.views) > len(codes) / 2
     last = network.last_reader
     alive = [sum(v.numel() for n, v in memory.views.items() if n <= now <= last[n]) for now in range(len(last))]
     assert memory.block.numel() <= 1.1 * max(alive)  # little more than what must be there at the same time
     assert memory.block.numel() < sum(view.numel() for view in memory.views.values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_in_groups_give_what_all_at_once_give(networks, images, name, monkeypatch):
+    network, x = copy.deepcopy(networks[name][1]), images.repeat(2, 1, 1, 1)
+    expected, steps = network(x), len(network.steps)
+    split = 0
+    for cut in range(1, steps):
+        chosen = [Phase(0, cut, 2), Phase(cut, min(cut + 2, steps), 3), Phase(min(cut + 2, steps), steps, 12)]
+        monkeypatch.setattr(schedule, "choose_phases", lambda *_, chosen=chosen: chosen)
+        network.use_isa(None)  # forgets its schedules
+        assert torch.equal(network(x), expected)  # step by step
+        assert torch.equal(network(x), expected), chosen
+        split += len(network.schedules.kept[(*x.shape, torch.get_num_threads())].parts) > 1
+    assert split > steps / 2
+
+
+def test_large_pictures_go_few_at_once_and_large_weights_wait_for_many():
+    found = phases.choose_phases(12, [450_000, 150_000, 200_000, 50_000], [1_000, 1_000, 1_000_000, 100])
+    assert found == [Phase(0, 1, 1), Phase(1, 2, 3), Phase(2, 3, 4), Phase(3, 4, 6)]
 
 
 def test_a_concatenation_is_made_of_codes(networks):

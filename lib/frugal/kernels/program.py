@@ -31,6 +31,8 @@ from frugal.kernels.gemm import Linear8
 from frugal.kernels.memory import check_apart, check_count, check_input, check_residual, layout
 
 Ends = tuple[int, int]
+Triple = tuple[int, int, int]
+INPUT, OUTPUT = 1, 2  # stand for the addresses of a run: see csrc/program.cpp
 
 
 class Kind(IntEnum):
@@ -45,12 +47,21 @@ class Kind(IntEnum):
     ADD = 6
     TABLE = 7
     MULTIPLY = 8
+    PAD = 9
 
 
 class _Call(Structure):
     _fields_ = [(name, c_int32) for name in ("kind", "path", "is_signed", "one_row")] + [
-        (name, c_void_p) for name in ("plan", "layer", "window", "rescale", "a", "b", "y", "scratch")
-    ] + [("count", c_int64)]  # fmt: skip
+        (name, c_void_p) for name in ("plan", "layer", "window", "rescale", "pad", "a", "b", "y", "scratch")
+    ] + [(name, c_int64) for name in ("count", "a_step", "b_step", "y_step")]  # fmt: skip
+
+
+class _Pad(Structure):
+    _fields_ = (
+        [(name, c_int32) for name in ("batch", "h", "w", "channels")]
+        + [(name, c_int32 * 3) for name in ("step", "before", "out")]
+        + [("zero_point", c_int32)]
+    )
 
 
 @dataclass(frozen=True)
@@ -74,41 +85,57 @@ class Call:
     keep: Any = None  # what the structs point into
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a tensor of a call really lies, if not where it lay when the call was made.
+
+    tensor: of a call.
+    end:    INPUT or OUTPUT: the address is that of the run's input or output.
+    step:   in every round the tensor lies so many bytes further: it stands for the next images.
+    """
+
+    tensor: Tensor
+    end: int = 0
+    step: int = 0
+
+
 class Program:
     """Calls to be run in order, again and again; from one thread at a time, for they share memory.
 
     Args:
         calls: in order.
-        input: the tensor among those that are read for which ``run`` gives another.
-        output: the same of those that are written.
+        places: of the tensors that are not at one place.
     """
 
-    def __init__(self, calls: Sequence[Call], *, input: Tensor, output: Tensor) -> None:
-        self.calls = tuple(calls)
+    def __init__(self, calls: Sequence[Call], places: Sequence[Place]) -> None:
+        self.calls, self.places = tuple(calls), {id(place.tensor): place for place in places}
         raster = max((call.plan.raster_bytes for call in calls if call.plan is not None), default=0)
         self.raster = torch.empty(raster, dtype=torch.uint8)
-        self.structs = (_Call * len(calls))(*(self._struct(call, input, output) for call in calls))
+        self.structs = (_Call * len(calls))(*map(self._struct, calls))
         self.run_native = _run()
 
-    def _struct(self, call: Call, input: Tensor, output: Tensor) -> _Call:
-        def address(x: Tensor | None) -> int | None:
-            return None if x is None else 1 if x is input else 2 if x is output else x.data_ptr()
-
-        made = _Call(call.kind, a=address(call.a), b=address(call.b), y=address(call.y), **call.numbers)
+    def _struct(self, call: Call) -> _Call:
+        made = _Call(call.kind, **call.numbers)
+        for name, tensor in (("a", call.a), ("b", call.b), ("y", call.y)):
+            if tensor is not None:
+                place = self.places.get(id(tensor), Place(tensor))
+                setattr(made, name, place.end or tensor.data_ptr())
+                setattr(made, f"{name}_step", place.step)
         for name, struct in call.structs.items():
             setattr(made, name, addressof(struct))
         if call.plan is not None:
             made.plan, made.scratch = call.plan.handle, self.raster.data_ptr()
         return made
 
-    def run(self, first: int, last: int, input: Tensor, output: Tensor) -> bool:
-        """Run calls [first, last); ``input`` and ``output`` are as those that the program was made with.
+    def run(self, first: int, last: int, input: Tensor, output: Tensor, rounds: int = 1) -> bool:
+        """Run calls [first, last), ``rounds`` times, for the next images each time.
 
         Returns:
             False where the input, which is to be quantized, is not finite.
         """
         start = byref(self.structs, first * sizeof(_Call))
-        status = self.run_native(torch.get_num_threads(), start, last - first, input.data_ptr(), output.data_ptr())
+        ends = input.data_ptr(), output.data_ptr()
+        status = self.run_native(torch.get_num_threads(), start, last - first, rounds, *ends)
         if status == NOT_FINITE:
             return False
         check_status(status)
@@ -118,7 +145,7 @@ class Program:
 @cache
 def _run() -> Any:
     function = binding._library().frugal_run_program
-    function.restype, function.argtypes = c_int, [c_int, c_void_p, c_int, c_void_p, c_void_p]
+    function.restype, function.argtypes = c_int, [c_int, c_void_p, c_int, c_int, c_void_p, c_void_p]
     return function
 
 
@@ -213,6 +240,18 @@ def table(entries: Tensor, x: Tensor, y: Tensor) -> Call:
     _check(y, y.dtype, tuple(x.shape), "y")
     check_count(-(-x.numel() // 4096))
     return _pointwise(Kind.TABLE, x, entries, y, None, None)
+
+
+def pad(x: Tensor, y: Tensor, step: Triple, before: Triple, after: Triple, zero_point: int) -> Call:
+    """Every so many rows, columns and channels of pictures, with a border around them; triples are in that order."""
+    sizes = zip(x.shape[1:], step, before, after, strict=True)
+    out = [-(-size // s) + b + a for size, s, b, a in sizes]
+    _check(x, x.dtype, tuple(x.shape), "x")
+    _check(y, x.dtype, (x.shape[0], *out), "y")
+    check_apart(y, x)
+    check_count(y.numel() // y.shape[-1])
+    struct = _Pad(*x.shape, (c_int32 * 3)(*step), (c_int32 * 3)(*before), (c_int32 * 3)(*out), zero_point & 255)
+    return Call(Kind.PAD, x, None, y, {}, {"pad": struct})
 
 
 def _pointwise(

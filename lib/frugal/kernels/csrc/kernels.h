@@ -123,6 +123,15 @@ FRUGAL_API int frugal_table(int threads, const uint8_t* table, const uint8_t* a,
 FRUGAL_API int frugal_multiply(int threads, const FrugalRescale* rescale, int is_signed, int one_row, const uint8_t* a,
                                const uint8_t* b, uint8_t* y, int pictures, int pixels, int channels);
 
+// Keep every so many rows, columns and channels of pictures [batch, h, w, channels], with a border around what is kept.
+// Triples are (rows, columns, channels); `out` is the size of the result.
+typedef struct {
+  int32_t batch, h, w, channels;
+  int32_t step[3], before[3], out[3];
+  int32_t zero_point;
+} FrugalPad;
+FRUGAL_API int frugal_pad(int threads, const FrugalPad* pad, const uint8_t* x, uint8_t* y);
+
 // A program: calls of the functions above, prepared once and run many times with one crossing from Python to C.
 enum {
   FRUGAL_CALL_GEMM = 0,
@@ -134,6 +143,7 @@ enum {
   FRUGAL_CALL_ADD,
   FRUGAL_CALL_TABLE,
   FRUGAL_CALL_MULTIPLY,
+  FRUGAL_CALL_PAD,
 };
 
 // The arguments of one call; a kind reads those that its function has, see program.cpp. An address of 1 stands for the
@@ -144,15 +154,19 @@ typedef struct {
   const FrugalLayer* layer;
   const FrugalConv* window;
   const FrugalRescale* rescale;
+  const FrugalPad* pad;
   const void* a;
   const void* b;  // the second operand, the residual, or the table
   void* y;
   void* scratch;
-  int64_t count;  // values of a pointwise call, rows of a matrix
+  int64_t count;                   // values of a pointwise call, rows of a matrix
+  int64_t a_step, b_step, y_step;  // bytes from one round to the next
 } FrugalCall;
 
-// Runs calls in order, up to the first that fails; its answer is returned.
-FRUGAL_API int frugal_run_program(int threads, const FrugalCall* calls, int count, const void* input, void* output);
+// Runs all calls in order, and that `rounds` times, on other images each time; up to the first that fails, whose answer
+// is returned.
+FRUGAL_API int frugal_run_program(int threads, const FrugalCall* calls, int count, int rounds, const void* input,
+                                  void* output);
 
 #ifdef __cplusplus
 }

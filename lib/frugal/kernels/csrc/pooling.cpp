@@ -1,4 +1,4 @@
-// The small operators between convolutions: quantize, add, multiply, pool, any table. Codes in, codes out, NHWC.
+// The small operators between convolutions: quantize, add, multiply, pool, pad, any table. Codes in, codes out, NHWC.
 //
 // Here are the walks over images and threads; the loops over neighbouring bytes stand in pointwise_loop.h, compiled
 // once for each width of registers.
@@ -124,6 +124,23 @@ bool quantize_line(const float* x, size_t channel_stride, int channels, int w, f
   return finite;
 }
 
+// One line of the result: border, or every so many pixels of a line of the input.
+void pad_line(const FrugalPad& p, const uint8_t* image, int line, uint8_t* to) {
+  const int channels = (p.channels + p.step[2] - 1) / p.step[2], columns = (p.w + p.step[1] - 1) / p.step[1];
+  const int y = (line - p.before[0]) * p.step[0];
+  std::memset(to, p.zero_point, size_t(p.out[1]) * p.out[2]);
+  if (line < p.before[0] || y >= p.h) return;
+  const uint8_t* from = image + size_t(y) * p.w * p.channels;
+  to += size_t(p.before[1]) * p.out[2] + p.before[2];
+  for (int x = 0; x < columns; ++x, from += size_t(p.step[1]) * p.channels, to += p.out[2]) {
+    if (p.step[2] == 1) {
+      std::memcpy(to, from, channels);
+    } else {
+      for (int n = 0; n < channels; ++n) to[n] = from[n * p.step[2]];
+    }
+  }
+}
+
 constexpr size_t kLine = 4096;  // values that threads take at once where there are no lines
 
 // Calls work(first, size) on pieces of `count` neighbours.
@@ -211,6 +228,18 @@ int frugal_multiply(int threads, const FrugalRescale* r, int is_signed, int one_
       for (int i = first; i < last; ++i) {
         const size_t at = size_t(i) * channels, at_b = one_row ? size_t(i / pixels) * channels : at;
         pointwise().multiply(is_signed != 0, *r, a + at, b + at_b, y + at, channels);
+      }
+    });
+  });
+}
+
+int frugal_pad(int threads, const FrugalPad* p, const uint8_t* x, uint8_t* y) {
+  const int height = p->out[0];
+  return guarded([&] {
+    spread(p->batch * height, threads, [&](int first, int last, int) {
+      for (int i = first; i < last; ++i) {
+        const uint8_t* image = x + size_t(i / height) * p->h * p->w * p->channels;
+        pad_line(*p, image, i % height, y + size_t(i) * p->out[1] * p->out[2]);
       }
     });
   });

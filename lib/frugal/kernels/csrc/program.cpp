@@ -9,25 +9,28 @@ namespace {
 // Stand-ins for the two addresses that change from run to run.
 constexpr uintptr_t kInput = 1, kOutput = 2;
 
-struct Ends {
+// The addresses of one round.
+struct Round {
+  int number;
   const void* input;
   void* output;
 
-  const uint8_t* read(const void* address) const {
+  const uint8_t* read(const void* address, int64_t step) const {
+    if (!address) return nullptr;
     const bool is_input = reinterpret_cast<uintptr_t>(address) == kInput;
-    return static_cast<const uint8_t*>(is_input ? input : address);
+    return static_cast<const uint8_t*>(is_input ? input : address) + number * step;
   }
 
-  uint8_t* write(void* address) const {
+  uint8_t* write(void* address, int64_t step) const {
     const bool is_output = reinterpret_cast<uintptr_t>(address) == kOutput;
-    return static_cast<uint8_t*>(is_output ? output : address);
+    return static_cast<uint8_t*>(is_output ? output : address) + number * step;
   }
 };
 
-int run_one(int threads, const FrugalCall& call, const Ends& ends) {
-  const uint8_t* a = ends.read(call.a);
-  const uint8_t* b = ends.read(call.b);
-  uint8_t* y = ends.write(call.y);
+int run_one(int threads, const FrugalCall& call, const Round& round) {
+  const uint8_t* a = round.read(call.a, call.a_step);
+  const uint8_t* b = round.read(call.b, call.b_step);
+  uint8_t* y = round.write(call.y, call.y_step);
   const FrugalConv* c = call.window;
   const FrugalRescale* r = call.rescale;
   switch (call.kind) {
@@ -50,6 +53,8 @@ int run_one(int threads, const FrugalCall& call, const Ends& ends) {
       return frugal_add(threads, r, call.is_signed, a, b, y, static_cast<size_t>(call.count));
     case FRUGAL_CALL_TABLE:
       return frugal_table(threads, b, a, y, static_cast<size_t>(call.count));
+    case FRUGAL_CALL_PAD:
+      return frugal_pad(threads, call.pad, a, y);
     default:
       return frugal_multiply(threads, r, call.is_signed, call.one_row, a, b, y, c->batch, c->h * c->w, c->channels);
   }
@@ -57,11 +62,13 @@ int run_one(int threads, const FrugalCall& call, const Ends& ends) {
 
 }  // namespace
 
-int frugal_run_program(int threads, const FrugalCall* calls, int count, const void* input, void* output) {
-  const Ends ends{input, output};
-  for (int i = 0; i < count; ++i) {
-    const int status = run_one(threads, calls[i], ends);
-    if (status) return status;
+int frugal_run_program(int threads, const FrugalCall* calls, int count, int rounds, const void* input, void* output) {
+  for (int number = 0; number < rounds; ++number) {
+    const Round round{number, input, output};
+    for (int i = 0; i < count; ++i) {
+      const int status = run_one(threads, calls[i], round);
+      if (status) return status;
+    }
   }
   return 0;
 }

@@ -67,11 +67,13 @@ class Int8Network(nn.Module):
         self._check_input(x)
         if is_watched(x):
             return self._step_by_step(x)[self.output]
-        schedule = self._schedule(tuple(x.shape))
+        key = (*x.shape, torch.get_num_threads())
+        schedule = self._schedule(key)
         if schedule is not None:
             return schedule.run(x.contiguous())
         made = self._step_by_step(x)
-        self._remember(tuple(x.shape), Schedule(self.steps, self.output, x.contiguous(), made))
+        x = x.contiguous()
+        self._remember(key, Schedule(self.steps, self.output, x, made).in_phases(x))
         return made[self.output]
 
     def _step_by_step(self, x: Tensor) -> list[Any]:
