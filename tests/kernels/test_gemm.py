@@ -55,6 +55,14 @@ def test_one_large_product_equals_the_reference(draw, isa, three_threads):
     check(layer, draw.codes(U8, 300, 1100), isa=isa)
 
 
+@pytest.mark.parametrize("m, n, k", [(70, 70, 1000), (70, 70, 2304), (99, 81, 3000), (65, 600, 2304), (65, 40, 4096)])
+def test_long_rows_equal_the_reference(draw, isa, kind, m, n, k):
+    """Where rows outgrow the nearest cache, k is cut: at none, one and several places, and not above 512 columns."""
+    output = draw.output(kind, n)
+    layer = Linear8(draw.weights(n, k), x_zero_point=9, output=output)
+    check(layer, draw.codes(U8, m, k), draw.residual(output, (m, n)), isa)
+
+
 @BOTH
 def test_the_largest_codes_and_weights_do_not_saturate_on_the_way(isa, x_dtype):
     """vpmaddubsw would: 2 · 255 · 127 does not fit int16."""

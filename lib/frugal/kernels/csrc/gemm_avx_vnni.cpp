@@ -5,7 +5,8 @@
 //     w (s8)   c0: k0 k1 k2 k3               c7: k0..k3         half a quad row of a panel
 //   acc (s32)  += a0k0+a1k1+a2k2+a3k3        += ...
 //
-// A block is 6 rows x 1 panel: 12 sums, 2 weights and the activation fill 15 of the 16 registers.
+// 6 rows x 1 panel at once: 12 sums, 2 weights and the activation fill 15 of the 16 registers. A block is 8 such
+// strips, one below the other: the weights of a panel, read for the first, are near for the other seven.
 
 #include <string.h>
 
@@ -14,61 +15,72 @@
 namespace frugal {
 namespace {
 
-constexpr int kRows = 6, kHalves = 2;
+constexpr int kRows = 6, kHalves = 2, kStrips = 8;
 
+inline __m256i broadcast_quad(const uint8_t* a) {
+  int32_t quad;
+  memcpy(&quad, a, sizeof quad);
+  return _mm256_set1_epi32(quad);
+}
+
+// The sums of kM rows of a block from `row` on, in the panel from column n on; they start as its bias.
 template <int kM, bool kFlip>
-void run_rows(const Block& block) {
+void sums(const Block& block, int row, int n, const int32_t* bias, int32_t* out) {
   __m256i acc[kM][kHalves];
-  for (int half = 0; half < kHalves; ++half) {
-    const __m256i bias = bias_of(block, 8 * half);
-    for (int i = 0; i < kM; ++i) acc[i][half] = bias;
+#pragma GCC unroll 6
+  for (int i = 0; i < kM; ++i) {
+    acc[i][0] = _mm256_load_si256(reinterpret_cast<const __m256i*>(bias));
+    acc[i][1] = _mm256_load_si256(reinterpret_cast<const __m256i*>(bias + 8));
   }
   const __m256i top_bit = _mm256_set1_epi8(static_cast<char>(0x80));
-  const int8_t* tap_weights = block.weights;
-  for (int t = 0; t < block.taps; ++t, tap_weights += ptrdiff_t{round_up(block.depth, kDepth)} * kPanel) {
-    const uint8_t* a = block.a + block.tap[t];
+  const ptrdiff_t stride = block.row_stride;
+  const int depth = block.depth;
+  const int8_t* tap_weights = block.weights + n / kPanel * block.panel_stride;
+  for (int t = 0; t < block.taps; ++t, tap_weights += ptrdiff_t{round_up(depth, kDepth)} * kPanel) {
+    const uint8_t* a = block.a + row * stride + block.tap[t];
+    const uint8_t* a3 = a + 3 * stride;  // two pointers reach six rows with one multiplied index
     const int8_t* w = tap_weights;
-    for (int k = 0; k < block.depth; k += kQuad, a += kQuad, w += kQuad * kPanel) {
+    for (int k = 0; k < depth; k += kQuad, a += kQuad, a3 += kQuad, w += kQuad * kPanel) {
       const __m256i low = _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
       const __m256i high = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32));
+#pragma GCC unroll 6
       for (int i = 0; i < kM; ++i) {
-        int32_t four;
-        memcpy(&four, a + i * block.row_stride, sizeof four);
-        __m256i quad = _mm256_set1_epi32(four);
+        __m256i quad = broadcast_quad(i < 3 ? a + i * stride : a3 + (i - 3) * stride);
         if (kFlip) quad = _mm256_xor_si256(quad, top_bit);
         acc[i][0] = _mm256_dpbusd_avx_epi32(acc[i][0], quad, low);
         acc[i][1] = _mm256_dpbusd_avx_epi32(acc[i][1], quad, high);
       }
     }
   }
-  alignas(32) int32_t sums[kM * kPanel];
+#pragma GCC unroll 6
   for (int i = 0; i < kM; ++i) {
-    for (int half = 0; half < kHalves; ++half) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(sums + i * kPanel + 8 * half), acc[i][half]);
-    }
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * kPanel), acc[i][0]);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * kPanel + 8), acc[i][1]);
   }
-  epilogue_avx2(sums, kPanel, block);
 }
+
+using Sums = void (*)(const Block& block, int row, int n, const int32_t* bias, int32_t* out);
 
 template <bool kFlip>
-void run_block(const Block& block) {
-  switch (block.m) {
-    case 6: return run_rows<6, kFlip>(block);
-    case 5: return run_rows<5, kFlip>(block);
-    case 4: return run_rows<4, kFlip>(block);
-    case 3: return run_rows<3, kFlip>(block);
-    case 2: return run_rows<2, kFlip>(block);
-    default: return run_rows<1, kFlip>(block);
-  }
-}
+constexpr Sums kSums[kRows] = {sums<1, kFlip>, sums<2, kFlip>, sums<3, kFlip>,
+                               sums<4, kFlip>, sums<5, kFlip>, sums<6, kFlip>};
 
 void run(const Block& block) {
-  by_columns(block, kPanel, block.a_signed ? run_block<true> : run_block<false>);
+  alignas(32) int32_t acc[kRows * kPanel], bias[kPanel];
+  const Sums* sums = block.a_signed ? kSums<true> : kSums<false>;
+  for (int n = 0; n < block.n; n += kPanel) {
+    load_bias(block, n, bias);
+    for (int row = 0; row < block.m; row += kRows) {
+      const int m = block.m - row < kRows ? block.m - row : kRows;
+      sums[m - 1](block, row, n, bias, acc);
+      epilogue_avx2(acc, {block, row, m, n});
+    }
+  }
   _mm256_zeroupper();  // the caller is compiled without AVX
 }
 
 }  // namespace
 
-const Kernel kGemmAvxVnni = {"avx_vnni", kRows, kPanel, false, true, kQuad, run};
+const Kernel kGemmAvxVnni = {"avx_vnni", kRows * kStrips, kPanel, false, true, kQuad, run};
 
 }  // namespace frugal
