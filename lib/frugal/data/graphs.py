@@ -2,7 +2,7 @@
 
 Model:   Barabási and Albert, 1999 (preferential attachment), with a liking for the own community added.
 Formula: P(new node links to v) ∝ degree(v) · (1 if v is of its community, else 1 / homophily)
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 In-degrees then fall off slowly: most nodes have a handful of neighbours, a few have hundreds. That spread is what makes
 graph networks hard to quantize. Each node shows a noisy picture of its community; its neighbours tell the rest.

@@ -2,7 +2,7 @@
 
 Papers:  [18] Hubara et al. 2016 section 4; Rastegari et al., "XNOR-Net", 2016.
 Formula: Σ_i a_i b_i = k - 2 · ones(bits(a) xor bits(b)),   a_i, b_i from {-1, +1}, bit 1 for +1
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
     avx512_vpopcntdq -> avx2 -> scalar     x86        neon -> scalar     arm64        reference     plain torch
 

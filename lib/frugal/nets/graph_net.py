@@ -3,7 +3,7 @@
 Papers:  Xu et al., "How powerful are graph neural networks?" (GIN), ICLR 2019; Kipf and Welling (GCN), ICLR 2017.
 Formula: GIN   h_v ← MLP((1 + ε) h_v + Σ_{u → v} h_u)
          GCN   h_v ← W Σ_{u → v or u = v} h_u / sqrt((d_u + 1) (d_v + 1))
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 GIN's sum grows with the number of neighbours: that is where few bits hurt. GCN divides by the degrees. Where values
 would be stored in few bits, a layer has a slot that does nothing until something is put in: ``message`` (what a node

@@ -4,7 +4,7 @@ Paper:   [18] Hubara et al. 2016, shift-based batch normalization and shift-base
 Formula: AP2(x) = sign(x) · 2^round(log2|x|)                 the nearest power of two on a logarithmic scale
          C = x - mean(x),  v = mean(C · AP2(C)),  y = C · AP2(1 / sqrt(v + ε)) · AP2(γ) + β
          AdaMax: m ← β1 m + (1 - β1) g,  u ← max(β2 u, |g|),  θ ← θ - AP2(lr / (1 - β1^t)) · m · AP2(1 / (u + ε))
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 """
 
 from __future__ import annotations

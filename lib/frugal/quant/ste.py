@@ -8,7 +8,7 @@ Formula: round_through      y = round(x)                    dL/dx = dL/dy
                                                             hardtanh:  dL/dx = dL/dy where |x| ≤ 1, else 0
          replace_through    y = any values                  dL/dx = dL/dy
          scale_gradient     y = x                           dL/dx = factor · dL/dy
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
 They compose with the operations of torch: ``round_through(clamp_through(x / s, low, high)) * s`` has, by the rules of
 autograd alone, the gradient of LSQ in ``s`` and the clipped one in ``x``. ``clamp_through`` says which side an end

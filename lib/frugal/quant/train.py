@@ -1,7 +1,7 @@
 """Quantization-aware training from a checkpoint: quantizers are swapped in, and the weights learn to live with them.
 
 Papers:  [19] section 3, [20] section 3.2 (start from float, freeze late); Hinton et al. 2015 (distillation).
-Lecture: slide 25. Learn: course/4_quantization, the chapter on training through the rounding; lab 4.5
+Lecture: slide 25. Learn: course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
     swap_in          every layer gets a quantizer for its weight and one for its input; float weights stay behind them
     train_through_   the loop: cross entropy, or the float network's answers, plus what the quantizers ask for
@@ -15,6 +15,7 @@ float product: its factor per channel multiplies the scale of the sums, its shif
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -233,9 +234,7 @@ def finetune(
     """
     plan = plan or TrainingPlan()
     trained = swap_in(model, inner, ends, fold=fold)
-    teacher = None
-    if plan.distillation > 0:
-        teacher = model.eval()
+    teacher = copy.deepcopy(model).eval() if plan.distillation > 0 else None
     return Finetuned(trained, train_through_(trained, x, y, plan, teacher=teacher))
 
 
@@ -248,28 +247,24 @@ def finish(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: there is no quantizer in it.
     """
+    model = copy.deepcopy(model).eval()
     mapped = [module for module in model.modules() if isinstance(module, MappedLayer)]
     if not mapped:
         raise ValueError("this model has no quantizers; call swap_in and train it before finish")
-    model.eval()
-    return replace_modules(model, {id(layer): _finished(layer) for layer in mapped}).eval()
+    return replace_modules(model, {id(layer): _finished_(layer) for layer in mapped})
 
 
-def _finished(mapped: MappedLayer) -> nn.Module:
+@torch.no_grad()
+def _finished_(mapped: MappedLayer) -> nn.Module:
     weight, activation = mapped.weight_map, mapped.activation_map
     weight_parameters, activation_parameters = _parameters(weight), _parameters(activation)
     if (weight is not None and weight_parameters is None) or (activation is not None and activation_parameters is None):
         return mapped
-    with torch.no_grad():
+    if isinstance(weight, nn.Module):
         latent = weight_of(mapped.layer)
-        before = latent.clone()
-        if isinstance(weight, nn.Module):
-            latent.copy_(weight(latent))  # ternary codes are not the nearest ones: take what the quantizer chose
-            weight_parameters = _parameters(weight)
-        try:
-            return QuantizedLayer(mapped.layer, weight_parameters, activation_parameters)
-        finally:
-            latent.copy_(before)
+        latent.copy_(weight(latent))  # ternary codes are not the nearest ones: take what the quantizer chose
+        weight_parameters = _parameters(weight)  # of the values it chose last
+    return QuantizedLayer(mapped.layer, weight_parameters, activation_parameters)
 
 
 def _parameters(quantizer: object) -> QParams | None:

@@ -1,7 +1,7 @@
 """What a quantizer may ask of the loop that trains a network through it.
 
 Papers:  [19] section 3.1 and [20] section 3: moving averages of the ranges, frozen late in training.
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
     forward(x)         the quantized values, with a gradient
     penalty()          what it adds to the loss

@@ -5,7 +5,7 @@ Paper:   Colbert et al., "A2Q: accumulator-aware quantization with guaranteed ov
 Formula: |Σ_k x_k q_k| ≤ max|x| · ‖q‖₁ ≤ 2^(P-1) - 1   ⇐   ‖q‖₁ ≤ (2^(P-1) - 1) · 2^(1[signed x] - N)
          w = g · v / ‖v‖₁,   g = min(2^t, T · s),   T = that bound,   q = clamp(trunc(w / s))
          N bits of input, P bits of accumulator; s, t learned per output channel; loss += λ Σ max(t - log2(T s), 0)
-Learn:   course/4_quantization, the chapter on accumulators
+Learn:   course/4_quantization/4_4_accumulators.ipynb
 
 ``trunc`` rounds towards 0, so ‖q‖₁ can only be smaller than g / s; rounding to nearest could exceed the bound.
 """

@@ -4,7 +4,7 @@ Paper:   [11] Courbariaux, Bengio and David, NeurIPS 2015, sections 2.2 to 2.4. 
 Formula: deterministic   w_b = +1 if w ≥ 0, else -1
          stochastic      w_b = +1 with probability p = clip((w + 1) / 2, 0, 1), else -1;   E[w_b] = w on [-1, 1]
          step            w ← clip(w - lr · dL/dw_b, -1, 1)
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
 The clip matters: a weight that wandered to 20 would need many steps to change its sign, and no longer listens.
 ``torch.sign`` gives 0 for 0, a third weight; here 0 counts as positive.

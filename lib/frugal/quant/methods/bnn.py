@@ -5,7 +5,7 @@ Formula: forward    x_b = sign(x), w_b = sign(w);   sign(0) = +1
          backward   dL/dx = dL/dx_b · 1[|x| ≤ 1]   (hard tanh's);   dL/dw = dL/dw_b, w clipped to [-1, 1]
          inference  Σ x_b w_b = k - 2 · popcount(x_b xor w_b)
                     sign(γ (z - μ) / σ + β) = [z ≥ μ - β σ / γ],  turned round where γ < 0
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
     training     x ── sign(w)·x ── batch norm ── sign ──►           float, with gradients
     inference    bits ── xor, popcount ── compare with a whole number ──► bits

@@ -5,7 +5,7 @@ Formula: p_v = p_min + (p_max - p_min) · #{u: degree(u) ≤ degree(v)} / n     
          training   keep_v ~ Bernoulli(p_v) anew in every pass; kept rows stay in float, all others are quantized
          inference  everything is quantized
          ranges     percentiles of the quantized rows, followed slowly: low ← low + c · (percentile - low)
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 A node with 300 neighbours adds up 300 values. Its sum is far outside what others have: it stretches the range of all,
 or is clipped and sends a wrong gradient to every weight. Percentiles stop the first, protection the second.

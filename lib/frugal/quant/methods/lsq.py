@@ -6,7 +6,7 @@ Formula: x̂ = s · round(clamp(x / s, quant_min, quant_max))
          ∂x̂/∂s = round(x / s) - x / s        there;  quant_min below, quant_max above
          the gradient of s is multiplied by 1 / sqrt(N · quant_max), N the weights that share s, or the activations of
          one sample that do; s starts at 2 · mean|x| / sqrt(quant_max)
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
 The mask looks at x / s, not at its rounded code: a value just past the end pulls the step wider although it rounds to
 the end. ``torch._fake_quantize_learnable_per_tensor_affine`` looks at the code, and its gradient of s differs.

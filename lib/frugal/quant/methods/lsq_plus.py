@@ -4,7 +4,7 @@ Paper:   Bhalgat et al., "LSQ+: improving low-bit quantization through learnable
          CVPR workshops 2020. Beyond the lecture.
 Formula: x̂ = s · round(clamp((x - β) / s, quant_min, quant_max)) + β
          ∂x̂/∂β = 0 where quant_min < (x - β) / s < quant_max, else 1;   ∂x̂/∂s as in LSQ, with x - β for x
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 SiLU reaches down to -0.28: unsigned codes lose that dip, signed ones spend half of their codes on it. The offset moves
 the grid. Real 0 then has no code of its own, so nothing here promises exact zero padding. Step and offset start from

@@ -5,7 +5,7 @@ Paper:   Choi et al., "PACT: parameterized clipping activation for quantized neu
 Formula: y = clamp(x, 0, α),  x̂ = round(y · (2^b - 1) / α) · α / (2^b - 1)
          ∂x̂/∂x = 1 where 0 ≤ x < α, else 0;   ∂x̂/∂α = 1 where x ≥ α, else 0;   loss += λ · α²
          DoReFa: ŵ = 2 · round_b(tanh(w) / (2 max|tanh w|) + 1/2) - 1
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 Beside LSQ: PACT lets only clipped values speak to α, and a penalty pulls it down; LSQ lets every value speak.
 """

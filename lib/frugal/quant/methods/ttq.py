@@ -3,7 +3,7 @@
 Paper:   Zhu, Han, Mao and Dally, "Trained ternary quantization", ICLR 2017. Beyond the lecture's list.
 Formula: w_t = W_p where w > Δ,  0 where |w| ≤ Δ,  -W_n where w < -Δ;   Δ = t · max|w|, t = 0.05
          dL/dW_p = Σ_{w > Δ} g      dL/dW_n = -Σ_{w < -Δ} g      dL/dw = W_p g,  g,  W_n g on the three regions
-Learn:   course/4_quantization, the chapter on training through the rounding
+Learn:   course/4_quantization/4_7_straight_through.ipynb
 
 The minus of dL/dW_n follows from w_t = -W_n there; the paper prints the sum without it.
 """

@@ -3,7 +3,7 @@
 Paper:   Li, Zhang and Liu, "Ternary weight networks", 2016, section 2. Beyond the lecture's list; its ternary rows.
 Formula: w_t = sign(w) · 1[|w| > Δ],   Δ = 0.7 · mean|w|,   α = <w, w_t> / <w_t, w_t> = mean of |w| where |w| > Δ
          given Δ, this α minimizes ‖w - α w_t‖²; the best Δ of all maximizes (Σ_{|w|>Δ} |w|)² / #{|w| > Δ}
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
 For weights drawn from a normal, 0.7 · mean|w| is 0.558 σ, while the best threshold is 0.612 σ: the rule of thumb costs
 under one per cent of the squared error (a test measures it).

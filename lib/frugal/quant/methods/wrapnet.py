@@ -6,7 +6,7 @@ Paper:   [27] Ni et al., "WrapNet", ICLR 2021. Lecture: slide 23.
 Formula: m = wrap(z, b),   B = 2^(b-1),   t = k B / (k + 1)
          cyclic(z) = m  where |m| ≤ t;   k (B - m)  where m > t;   -k (B + m)  where m < -t
          penalty = λ · mean(max(|z| - t, 0))
-Learn:   course/4_quantization, the chapter on accumulators
+Learn:   course/4_quantization/4_4_accumulators.ipynb
 
 Two's complement adds modulo 2^b, so only the wrap of the final sum can be seen. The cyclic activation has that period
 and no jump: it reaches 0 where the accumulator wraps, from both sides. With slope k = 4 and 8 bits:

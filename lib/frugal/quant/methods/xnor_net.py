@@ -4,7 +4,7 @@ Paper:   Rastegari et al., "XNOR-Net", ECCV 2016, sections 3.1 (weights) and 3.2
          list; its binary rows.
 Formula: w ≈ α · sign(w) per output channel,  α = mean|w|:  no other α is nearer in squares
          x * w ≈ (sign(x) ⊛ sign(w)) · K · α,   K = box filter over the mean of |x| across channels
-Learn:   course/4_quantization, the chapter on training through the rounding; lab 4.5
+Learn:   course/4_quantization/4_7_straight_through.ipynb, lab 4.5
 
 ``⊛`` multiplies signs only: on the processor it is XNOR and a count of bits (kernels/bits.py). K is a small float
 picture, one for all output channels. For normal weights, signs alone lose 1 - 2/π = 36 % of their squares.
