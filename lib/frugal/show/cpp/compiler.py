@@ -108,7 +108,7 @@ def build(text: str, flags: tuple[str, ...], libraries: tuple[str, ...] = ()) ->
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_S, cwd=_folder())
     except subprocess.TimeoutExpired:
         raise CompileFailed(f"the compiler was stopped after {LIMIT_S:g} s") from None
-    if done.returncode:
+    if done.returncode or not partial.is_file():  # a process that ignores SIGCHLD reads 0 for any status
         raise CompileFailed(done.stderr.strip() or f"the compiler ended with {done.returncode}")
     os.replace(partial, target)
     return target

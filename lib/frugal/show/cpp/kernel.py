@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from frugal.show.cpp import compiler
-from frugal.show.cpp.child import LIMIT_S, Child
+from frugal.show.cpp.child import Child
 from frugal.show.cpp.errors import CompileFailed
 from frugal.show.cpp.prototype import Prototype, prototype
 
@@ -37,7 +37,7 @@ class Kernel:
     signature: Prototype
     library: Path
 
-    def __call__(self, *arguments: Any, limit_s: float = LIMIT_S) -> Tensor | tuple[Tensor, ...]:
+    def __call__(self, *arguments: Any, limit_s: float | None = None) -> Tensor | tuple[Tensor, ...]:
         """Run it once in a process of its own.
 
         Args:
@@ -55,7 +55,7 @@ class Kernel:
             outputs = child.outputs()
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def start(self, calls: Sequence[Sequence[Any]], *, limit_s: float = LIMIT_S) -> Child:
+    def start(self, calls: Sequence[Sequence[Any]], *, limit_s: float | None = None) -> Child:
         """Start a process that holds the arguments of one or more calls; for timing."""
         wanted = len(self.signature.parameters)
         if not calls or any(len(call) != wanted for call in calls):
