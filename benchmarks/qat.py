@@ -59,7 +59,7 @@ CASES = (
     Case("W4A4", "min-max, batch norm folded", min_max(4, 4), "sgd", 1e-3, fold=True),
     Case("W4A4", "LSQ", learned_steps(4, 4), "sgd", 1e-2),
     Case("W2A4", "LSQ", learned_steps(2, 4), "sgd", 2e-2),
-    Case("W2A4", "LSQ, distilled", learned_steps(2, 4), "sgd", 2e-2, distillation=0.7),
+    Case("W2A4", "LSQ, distilled", learned_steps(2, 4), distillation=0.7),
     Case("ternary", "TWN", Operands(lambda layer: TernaryWeight())),
     Case("ternary", "TTQ", Operands(lambda layer: TrainedTernary())),
     Case("binary", "BWN", Operands(lambda layer: BinaryWeight())),

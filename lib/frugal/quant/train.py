@@ -84,7 +84,7 @@ class TrainingPlan:
     schedule:     "cosine", or "one-cycle", which rises first.
     freeze_after: share of the steps after which ranges and batch norm's statistics stay.
     distillation: share of the loss that follows the float network's answers rather than the labels, 0 to 1.
-    temperature:  what the logits are divided by for that share.
+    temperature:  what the logits are divided by for that share; its gradient grows with it, and wants a smaller ``lr``.
     seed:         of the shuffling.
     """
 
