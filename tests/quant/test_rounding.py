@@ -10,6 +10,7 @@ from frugal.quant.rounding import (
     ROUNDINGS,
     LayerInputs,
     SoftRounding,
+    beta_at,
     half_away,
     half_up,
     layer_inputs,
@@ -113,3 +114,11 @@ def test_round_nearest_is_quantize_and_dequantize():
     weight = drawn(3, 5).float()
     qparams = choose_qparams(weight, 4)
     assert torch.equal(round_nearest(weight, qparams), dequantize(quantize(weight, qparams), qparams))
+
+
+def test_the_regulariser_waits_and_then_falls():
+    betas = [beta_at(step, 100) for step in range(100)]
+    assert betas[:20] == [None] * 20
+    assert betas[20] == 20
+    assert betas[20:] == sorted(betas[20:], reverse=True)
+    assert betas[-1] == pytest.approx(2, abs=0.5)

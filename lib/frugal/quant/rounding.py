@@ -24,6 +24,7 @@ from frugal.core.check import check_finite, check_float, describe
 from frugal.quant.affine import QParams, dequantize, quantize
 
 ZETA, GAMMA = 1.1, -0.1  # the sigmoid is stretched to (GAMMA, ZETA) and cut to [0, 1], so that it reaches both ends
+BETA_FIRST, BETA_LAST = 20.0, 2.0
 
 
 def half_even(x: Tensor) -> Tensor:
@@ -175,3 +176,15 @@ class SoftRounding(nn.Module):
         qparams = self.qparams
         codes = (self.down + up + self.zero_point).clamp(qparams.quant_min, qparams.quant_max)
         return (codes - self.zero_point) * self.scale
+
+
+def beta_at(step: int, steps: int, warm_up: float = 0.2) -> float | None:
+    """The exponent of ``SoftRounding.indecision`` at a step: None in the warm-up, then from 20 down to 2 along a line.
+
+    >>> beta_at(0, 100), beta_at(20, 100), beta_at(60, 100)
+    (None, 20.0, 11.0)
+    """
+    start = warm_up * steps
+    if step < start:
+        return None
+    return BETA_LAST + (BETA_FIRST - BETA_LAST) * (1 - (step - start) / (steps - start))

@@ -114,14 +114,6 @@ def test_settling_never_makes_it_worse_and_ends_where_no_single_move_helps():
         assert error(soft.at(other.double())) >= error(end) - 1e-9
 
 
-def test_the_regulariser_waits_and_then_falls():
-    betas = [adaround.beta_at(step, 100) for step in range(100)]
-    assert betas[:20] == [None] * 20
-    assert betas[20] == 20
-    assert betas[20:] == sorted(betas[20:], reverse=True)
-    assert betas[-1] == pytest.approx(2, abs=0.5)
-
-
 def test_edges_and_bad_input():
     weight = chance(2, 4)
     qparams = choose_qparams(weight, 4, symmetric=True)

@@ -24,10 +24,7 @@ from torch import Tensor
 
 from frugal.core.check import check_finite
 from frugal.quant.affine import QParams
-from frugal.quant.rounding import LayerInputs, SoftRounding, round_nearest
-
-BETA_FIRST, BETA_LAST = 20.0, 2.0
-WARM_UP = 0.2  # of the steps run without the regulariser
+from frugal.quant.rounding import LayerInputs, SoftRounding, beta_at, round_nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +113,6 @@ def round_weight(
     learned = exact.at((soft.v.detach() >= 0).double())
     candidates = [nearest, *(settle(each, exact, error) for each in (learned, nearest))]
     return min(candidates, key=lambda w: error(w).item()).to(weight.dtype)
-
-
-def beta_at(step: int, steps: int) -> float | None:
-    """The exponent of the regulariser, None during the warm-up; it falls along a line."""
-    start = WARM_UP * steps
-    if step < start:
-        return None
-    return BETA_LAST + (BETA_FIRST - BETA_LAST) * (1 - (step - start) / (steps - start))
 
 
 @torch.no_grad()

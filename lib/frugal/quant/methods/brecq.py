@@ -29,11 +29,9 @@ from frugal.quant.config import LayerConfig, QuantConfig
 from frugal.quant.granularity import PerTensor
 from frugal.quant.layers import QuantizedLayer, map_layers, quantizable_layers, weight_granularity, weight_of
 from frugal.quant.observers import MSE
-from frugal.quant.rounding import SoftRounding
+from frugal.quant.rounding import SoftRounding, beta_at
 from frugal.quant.statistics import watch_inputs
 from frugal.quant.ste import clamp_through, round_through
-
-BETA_FIRST, BETA_LAST = 20.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -285,7 +283,7 @@ def _learn(
         if schedule.drop > 0:
             batch = torch.where(torch.rand(batch.shape, generator=rng) < schedule.drop, x_float[pick], batch)
         loss = output_loss(block(batch), target[pick], None if fisher is None else fisher[pick])
-        beta = beta_at(step, schedule)
+        beta = beta_at(step, schedule.steps, schedule.warm_up)
         if beta is not None and roundings:
             loss = loss + schedule.strength * torch.stack([r.indecision(beta) for r in roundings]).sum()
         optimizer.zero_grad()
@@ -296,14 +294,6 @@ def _learn(
             for each in inputs:
                 each.scale.abs_().clamp_(min=torch.finfo(each.scale.dtype).tiny)
     block.eval().requires_grad_(False)
-
-
-def beta_at(step: int, schedule: Schedule) -> float | None:
-    """The exponent of the regulariser: None during the warm-up, then from 20 down to 2 along a line."""
-    start = schedule.warm_up * schedule.steps
-    if step < start:
-        return None
-    return BETA_LAST + (BETA_FIRST - BETA_LAST) * (1 - (step - start) / (schedule.steps - start))
 
 
 @torch.no_grad()
