@@ -232,6 +232,8 @@ class Judge:
                     at, until[0] = said["begin"], min(deadline, time.monotonic() + self.limits.test_seconds)
                 elif "result" in said:
                     found[at], at, until[0] = said["result"], "", deadline
+                elif "mistake" in said:
+                    found[said["of"]]["misconception"] = said["mistake"]
                 elif "log" in said:
                     log.append(said["log"])
                 elif "unreadable" in said:

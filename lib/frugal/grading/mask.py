@@ -26,6 +26,7 @@ LEFT_OUT = ("authoring", "bench", "cli", "__main__")
 GRADING = ("__init__", "errors", "limits", "wire", "confine", "zygote", "worker", "modules")  # what a worker runs on
 GONE = 'raise NotImplementedError("the library\'s version of {name} is not at hand while a lab is graded")'
 
+AT_IMPORT = ("__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -109,23 +110,51 @@ def _behind(lab: Lab, fallback: str) -> Iterator[str]:
 
 
 def _kept(lab: Lab, modules: dict[str, _Module], hidden: set[str]) -> set[str]:
-    """Return what keeps its body: what the first cell imports and the lab allows, and all that these need."""
-    waiting = [target for target in _at_hand(lab).values() if ":" in target] + list(lab.allow)
-    for module in modules.values():  # what runs while a module is imported
-        waiting += [_resolve(module, name) for name in _loads_at_import(module.tree)]
-    kept: set[str] = set()
+    """Return what keeps its body: what the first cell imports and the lab allows, and all that these need.
+
+    Of what only runs while a module is imported, such as the making of a table's rows, just the constructors are kept.
+    """
+    wanted = [target for target in _at_hand(lab).values() if ":" in target] + list(lab.allow)
+    kept = _closed(modules, wanted, hidden, constructors=False)
+    at_import = [_resolve(module, name) for module in modules.values() for name in _loads_at_import(module.tree)]
+    at_import += [f"{module.name}:{name}" for module in modules.values() for name in _with_hooks(module)]
+    return kept | _closed(modules, at_import, hidden, constructors=True)
+
+
+def _closed(modules: dict[str, _Module], wanted: list[str], hidden: set[str], *, constructors: bool) -> set[str]:
+    """Return what ``wanted`` needs of the packages of methods, itself included."""
+    waiting, seen, found = list(wanted), set(hidden), set()
     while waiting:
         target = waiting.pop()
-        if target in kept or target in hidden or not _is_method(target):
+        if target in seen or not _is_method(target):
             continue
-        kept.add(target)
-        module_name, _, name = target.partition(":")
-        home = modules.get(module_name)
-        if home and name in home.defines:
-            waiting += [_resolve(home, each) for each in _loads(home.defines[name])]
-        elif home and name in home.imports:
-            waiting.append(home.imports[name])
-    return kept
+        seen.add(target)
+        home, _, name = target.partition(":")
+        module = modules.get(home)
+        node = module.defines.get(name) if module else None
+        if module and node is None and name in module.imports:
+            waiting.append(module.imports[name])
+        if module is None or node is None:
+            continue
+        parts: list[ast.AST] = [node]
+        if constructors and isinstance(node, ast.ClassDef):
+            own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name in AT_IMPORT]
+            parts = [*own, *node.bases]
+            found |= {f"{target}.{each.name}" for each in own}
+        else:
+            found.add(target)
+        waiting += [_resolve(module, each) for part in parts for each in _loads(part)]
+    return found
+
+
+def _with_hooks(module: _Module) -> list[str]:
+    """Return the classes that do something when another class is made of them."""
+    return [
+        name
+        for name, node in module.defines.items()
+        if isinstance(node, ast.ClassDef)
+        and any(getattr(each, "name", "") in ("__init_subclass__", "__set_name__") for each in node.body)
+    ]
 
 
 def _at_hand(lab: Lab) -> dict[str, str]:
@@ -159,7 +188,10 @@ def _without_bodies(module: _Module, hidden: set[str], kept: set[str]) -> str:
         gone = any(each == target or each.startswith(f"{target}.") for each in hidden)
         if not gone and (not strict or target in kept):
             continue
-        functions = [node] if not isinstance(node, ast.ClassDef) else [each for each in node.body if _is_function(each)]
+        functions: list[ast.stmt] = [node]
+        if isinstance(node, ast.ClassDef):
+            functions = [each for each in node.body if _is_function(each)]
+            functions = [each for each in functions if f"{target}.{getattr(each, 'name', '')}" not in kept]
         cuts += [cut for function in functions if (cut := _cut(function, name))]
     lines = module.source.splitlines()
     for start, end, stand_in in sorted(cuts, reverse=True):
@@ -266,8 +298,13 @@ def _copy_data(target: Path) -> None:
 
     def skip(folder: str, names: list[str]) -> list[str]:
         inside = Path(folder).relative_to(PACKAGE).parts
-        if inside and inside[0] in (*LEFT_OUT, "kernels", "grading"):
-            return names
-        return [name for name in names if name.endswith((".py", ".so", ".pyc", ".cpp", ".h")) or name == "__pycache__"]
+        if not inside:
+            names = [name for name in names if name not in (*LEFT_OUT, "kernels", "grading")]
+            gone = [*LEFT_OUT, "kernels", "grading"]
+        else:
+            gone = []
+        return gone + [
+            name for name in names if name.endswith((".py", ".so", ".pyc", ".cpp", ".h")) or name == "__pycache__"
+        ]
 
     shutil.copytree(PACKAGE, target, ignore=skip)

@@ -31,6 +31,15 @@ class RemoteModule(torch.nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._through(self._frugal_target, args, kwargs)
 
+    def __getitem__(self, key: int | str) -> Any:
+        return self._modules[key] if isinstance(key, str) else list(self.children())[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __bool__(self) -> bool:
+        return True
+
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)

@@ -50,10 +50,9 @@ class _Wire(Hooks):
     def pack(self, value: Any, pack: Callable[[Any], Any]) -> dict[str, Any] | None:
         if isinstance(value, _Stand):
             return {"h": value._target}
-        if isinstance(value, torch.nn.Module) and hasattr(value, "_frugal_target"):
-            value.push()
-            return {"h": value._frugal_target}
         if isinstance(value, torch.nn.Module):
+            if target := vars(value).get("_frugal_target"):
+                return {"h": target}
             return {"m": take_apart(value, pack)}
         if isinstance(value, torch.Generator):
             return {"G": pack(value.get_state())}
@@ -232,6 +231,8 @@ class Line:
 
     def call(self, target: list, args: tuple, kwargs: dict, weights: tuple[torch.Tensor, ...] = ()) -> Any:
         """Call a student's function, with gradients where an argument, or a weight of its network, asks for them."""
+        for network in _networks([args, kwargs]):
+            network.push()
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*weights, *_tensors([args, kwargs]))):
             return self._call_with_gradients(target, args, kwargs, weights)
         return self._call(target, args, kwargs)
@@ -290,6 +291,15 @@ class _Node(torch.autograd.Function):
             if gradient is not None:
                 found[place] = gradient if found[place] is None else found[place] + gradient
         return (None,) * 5 + tuple(found)
+
+
+def _networks(value: Any) -> list[Any]:
+    """The mirrors among the arguments."""
+    if isinstance(value, torch.nn.Module):
+        return [value] if "_frugal_target" in vars(value) else []
+    if isinstance(value, (list, tuple)):
+        return [network for each in value for network in _networks(each)]
+    return _networks(list(value.values())) if isinstance(value, dict) else []
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
@@ -391,7 +401,11 @@ class RemoteFunction(_Stand):
     """A function or a class: call it."""
 
     def __instancecheck__(self, instance: Any) -> bool:
-        target = getattr(instance, "_frugal_target", None) or getattr(instance, "_target", None)
+        target = (
+            vars(instance).get("_frugal_target") or vars(instance).get("_target")
+            if hasattr(instance, "__dict__")
+            else None
+        )
         return bool(target) and self._line.ask(["isinstance", target, self._target])[0] is True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -48,6 +48,7 @@ class Trial:
         self.lab, self.limits, self.zygote = lab, limits, zygote
         self.names, self.known, self.seed, self.skip = names, known, seed, skip
         self.named: dict[str, str | None] = {}
+        self.failed: list[LabCell] = []  # of which a mistake may be named
         self.dataclasses = dataclasses_of(lab, names)
         self.cells = {cell.id: cell for cell in lab.cells}
         self.done: list[Step] = []  # cells that ran, for a replay
@@ -57,25 +58,41 @@ class Trial:
         self.ahead: Line | None = self._order()  # a worker starts while the notebook is read
 
     def run(self, submission: Submission, say: Say) -> None:
-        """Go through the notebook; say each result as soon as it is known."""
+        """Go through the notebook; say each result as soon as it is known.
+
+        Hidden tests wait for the end, each with the names it would have had at its place: until then nothing that a
+        student must not see has reached their process, so whatever it says in a visible test may be shown to them.
+        """
+        later: list[tuple[LabCell, dict[str, Any]]] = []
         try:
             for step in submission.steps:
-                if step.kind == "test":
-                    cell = self.cells[step.id]
-                    if cell.id in self.skip:
-                        self._define(cell)
-                        continue
-                    say(begin=cell.id)
-                    say(result=self._test(cell))
-                else:
+                if step.kind != "test":
                     self._run(step)
                     self.done.append(step)
+                elif self.cells[step.id].hidden:
+                    later.append((self.cells[step.id], dict(self.names)))
+                else:
+                    self._judge(self.cells[step.id], self.names, say)
                 while self.log:
                     say(log=self.log.pop(0))
+            above: dict[str, Any] = {}
+            for cell, names in later:
+                names = {**above, **names}
+                self._judge(cell, names, say)
+                above = names
+            for cell in self.failed:
+                say(mistake=self._mistake(cell), of=cell.id)
         finally:
             for line in (self.line, self.ahead):
                 if line:
                     line.close()
+
+    def _judge(self, cell: LabCell, names: dict[str, Any], say: Say) -> None:
+        if cell.id in self.skip:
+            self._define(cell, names)
+            return
+        say(begin=cell.id)
+        say(result=self._test(cell, names))
 
     # ---- the student's side ------------------------------------------------------------------------------------------
 
@@ -134,16 +151,16 @@ class Trial:
 
     # ---- the tests ---------------------------------------------------------------------------------------------------
 
-    def _test(self, cell: LabCell) -> dict[str, Any]:
+    def _test(self, cell: LabCell, names: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
         error: BaseException | None = None
         foul = ""
         try:
             line = self._alive()
-            self._bind(line)
+            self._bind(line, names)
             code = compile(text.plain(cell.source), f"<{cell.id}>", "exec", dont_inherit=True)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                exec(code, self.names)
+                exec(code, names)
             foul = line.dead
         except KeyboardInterrupt:
             raise
@@ -152,15 +169,15 @@ class Trial:
         if self.line and self.line.dead:
             foul = self.line.dead
         passed = error is None and not foul
-        message, detail = ("", "") if passed else self._words(cell, error, foul)
-        misconception = None if passed or foul or isinstance(error, NotImplementedError) else self._mistake(cell)
+        message, detail = ("", "") if passed else self._words(cell, names, error, foul)
+        if not (passed or foul or isinstance(error, NotImplementedError)):
+            self.failed.append(cell)
         return {
             "grade_id": cell.id,
             "points": cell.points if passed else 0.0,
             "max_points": cell.points,
             "passed": passed,
             "message": message,
-            "misconception": misconception,
             "detail": detail,
             "seconds": round(time.monotonic() - began, 4),
         }
@@ -170,29 +187,31 @@ class Trial:
         if cell.exercise not in self.named:
             self.named[cell.exercise] = None
             known = self.known.get(cell.exercise)
-            if known and isinstance(function := self.names.get(known.name), RemoteFunction):
-                with contextlib.suppress(Foul, Exception):
+            with contextlib.suppress(Foul, Exception):
+                found: dict[str, Any] = {}
+                self._bind(self._alive(), found)
+                if known and isinstance(function := found.get(known.name), RemoteFunction):
                     self.named[cell.exercise] = named(known, function)
         return self.named[cell.exercise]
 
-    def _bind(self, line: Line) -> None:
+    def _bind(self, line: Line, names: dict[str, Any]) -> None:
         """Give the tests a stand-in for every name that they take from the student, and nothing for what is missing."""
         kinds, _ = line.ask(["kinds", sorted(self.lab.asked)])
         for name in self.lab.asked:
             kind = kinds.get(name) if type(kinds) is dict else None
             if kind == "data":
-                self.names[name], _ = line.ask(["get", [name]])
+                names[name], _ = line.ask(["get", [name]])
             elif kind in ("function", "class"):
-                self.names[name] = RemoteFunction(line, [name], name, self._says(name))
+                names[name] = RemoteFunction(line, [name], name, self._says(name))
             elif kind == "module":
-                self.names[name], _ = line.ask(["get", [name]])
+                names[name], _ = line.ask(["get", [name]])
             else:
-                self.names.pop(name, None)
+                names.pop(name, None)
 
     def _says(self, name: str) -> str | None:
         return None
 
-    def _define(self, cell: LabCell) -> None:
+    def _define(self, cell: LabCell, names: dict[str, Any]) -> None:
         """Run what a test that is judged already defines for later ones: its imports, functions and plain values."""
         for node in ast.parse(text.plain(cell.source)).body:
             if not isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)):
@@ -204,17 +223,17 @@ class Trial:
                 continue
             with contextlib.suppress(Exception):
                 code = compile(ast.Module([node], []), f"<{cell.id}>", "exec", dont_inherit=True)
-                exec(code, self.names)
+                exec(code, names)
 
     # ---- words -------------------------------------------------------------------------------------------------------
 
-    def _words(self, cell: LabCell, error: BaseException | None, foul: str) -> tuple[str, str]:
+    def _words(self, cell: LabCell, names: dict[str, Any], error: BaseException | None, foul: str) -> tuple[str, str]:
         """Return what to tell the student, and what to tell the instructor."""
         raised = "" if error is None else f"{type(error).__name__}: {error}"
         detail = f"{raised}; {foul}".strip("; ")[:2000]
         if foul:
             return foul, detail
-        if isinstance(error, NameError) and error.name in self.lab.asked and error.name not in self.names:
+        if isinstance(error, NameError) and error.name in self.lab.asked and error.name not in names:
             return f"there is no {error.name}: its cell is missing, or ends in an error before it", detail
         if isinstance(error, Foul):
             return str(error) if not cell.hidden else _without_values(str(error)), detail

@@ -105,14 +105,8 @@ class Codec:
         except WireError:
             raise
         except (
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            RecursionError,
-            OverflowError,
-            RuntimeError,
-            struct.error,
+            *(ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError),
+            *(RecursionError, RuntimeError, MemoryError, struct.error),
         ) as error:
             raise WireError(f"a message cannot be read: {type(error).__name__}") from None
 

@@ -107,7 +107,8 @@ def test_an_answer_that_does_not_come_is_no_refusal(bench: Bench) -> None:
 
 
 def test_errors_come_back_as_the_type_that_they_belong_to(bench: Bench) -> None:
-    own = "class Bad(ValueError):\n    pass\n\ndef refuse(x):\n    if x < 0:\n        raise Bad('positive')\n    return 2.0"
+    own = "class Bad(ValueError):\n    pass\n\n"
+    own += "def refuse(x):\n    if x < 0:\n        raise Bad('positive')\n    return 2.0"
     assert lost(bench.submit({"refuse": own})) == set()
     other = own.replace("ValueError", "KeyError")
     assert lost(bench.submit({"refuse": other})) == {"refuse"}
@@ -194,3 +195,56 @@ def test_without_a_sandbox_the_judge_refuses_by_name(tiny: Lab, monkeypatch: pyt
     monkeypatch.setattr(confine.shutil, "which", lambda name: None)
     with pytest.raises(SandboxMissing, match="bubblewrap: not installed"):
         Judge(tiny).__enter__()
+
+
+def test_what_a_hidden_test_showed_cannot_be_told_in_a_visible_one(bench: Bench) -> None:
+    # `double` meets the secret in its hidden test, `refuse` is asked below it, and its visible words are shown.
+    stash = "seen = []\n\ndef double(x):\n    seen.append(str(x))\n    return 2 * x"
+    tell = "def refuse(x):\n    raise KeyError(' '.join(seen))"
+    report = bench.submit({"double": stash, "refuse": tell})
+    assert lost(report) == {"refuse"}
+    assert not any("2.25" in result.message for result in report.results)
+
+
+def test_networks_and_generators_of_a_test_reach_an_answer_and_come_back(tmp_path) -> None:
+    from tiny_lab import SECOND, make_lab
+
+    from frugal.grading.lab import Lab
+
+    answers = {
+        "halve": "def halve(net):\n    with torch.no_grad():\n        net[0].weight *= 0.5\n    return net",
+        "twice": "def twice(net, x):\n    return net(net(x))",
+        "draw": "def draw(n, generator):\n    return torch.rand(n, generator=generator)",
+        "box": "class Box:\n    def __init__(self, x):\n        self.x = x\n    def put(self, x):\n        self.x = self.x + x",
+    }
+    tests = {
+        "halve": """
+            net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+            came = halve(net)
+            assert torch.equal(came[0].weight, net[0].weight / 2)
+            x = torch.randn(3, 2)
+            assert torch.allclose(came(x), torch.relu(x @ net[0].weight.T / 2 + net[0].bias))
+            """,
+        "twice": """
+            came = halve(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+            assert torch.allclose(twice(came, x), came(came(x)))
+            with torch.no_grad():
+                came[0].bias.fill_(1.0)
+            assert torch.allclose(twice(came, x), came(came(x))), "what changed here is sent first"
+            """,
+        "draw": """
+            seeded = torch.Generator().manual_seed(3)
+            assert torch.equal(draw(5, seeded), torch.rand(5, generator=torch.Generator().manual_seed(3)))
+            """,
+        "box": """
+            one = Box(torch.ones(2))
+            one.put(2)
+            assert one.x.tolist() == [3, 3]
+            one.x = 7
+            assert one.x == 7
+            """,
+    }
+    lab: Lab = make_lab(tmp_path, answers, tests)
+    with Judge(lab, limits=SECOND) as judge:
+        report = judge.grade(lab.path)
+    assert {result.grade_id: result.detail for result in report.results if not result.passed} == {}

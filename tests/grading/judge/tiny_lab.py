@@ -16,7 +16,7 @@ SECOND = Limits(call_seconds=1.0, test_seconds=4.0, submission_seconds=20.0, mem
 STUB = "raise NotImplementedError"
 ANSWERS = {
     "double": "def double(x):\n    return 2 * x",
-    "refuse": "def refuse(x):\n    if x < 0:\n        raise ValueError(f'x must be positive, got {x}')\n    return x**0.5",
+    "refuse": "def refuse(x):\n    if x < 0:\n        raise ValueError(f'positive, not {x}')\n    return x**0.5",
     "clear": "def clear(x):\n    x.zero_()\n    return x",
     "straight": """
         class Round(torch.autograd.Function):
