@@ -32,7 +32,7 @@ from frugal.measure.accuracy import accuracy
 from frugal.measure.latency import race
 from frugal.measure.results import lay_out
 from frugal.nets import pretrained
-from frugal.quant.integer import Int8Conv2d, Int8Linear, to_int8
+from frugal.quant.integer import Int8Conv2d, to_int8
 from frugal.show import accumulators, instruction, packing, speed, style
 from frugal.show.explore import Explore
 from frugal.show.predict import predict, reveal
@@ -293,59 +293,30 @@ from frugal.bench.peer import Missing
 from frugal.bench.roofline import measure
 from frugal.nets.mobilenet_v2 import mobilenet_v2
 from frugal.nets.resnet import resnet18
+from frugal.show.layer_cost import KINDS, layer_costs
 
 side = 224 if fast else 112  # smaller pictures where everything takes long
 picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 _ = torch.manual_seed(0)
 floats = {"ResNet-18": resnet18().eval(), "MobileNetV2": mobilenet_v2().eval()}
 integers = {name: to_int8(each, picture) for name, each in floats.items()}
-
-
-def kind_of(layer):
-    if isinstance(layer, Int8Linear):
-        return "linear"
-    if layer.groups > 1:
-        return "depthwise"
-    return "1 × 1" if layer.weight.shape[2:] == (1, 1) else "3 × 3 and wider"
-
-
-def layers_of(network):
-    """Kind, products, bytes moved and seconds of every layer."""
-    made, costs, calls = network.values(picture), {}, {}
-    for number, step in enumerate(network.steps):
-        if isinstance(step.operator, (Int8Conv2d, Int8Linear)):
-            inputs, layer = [made[source] for source in step.inputs], step.operator
-            moved = sum(each.nbytes for each in (*inputs, layer.weight, made[number]))
-            costs[step.name] = (kind_of(layer), made[number].numel() * layer.weight[0].numel(), moved)
-            calls[step.name] = partial(layer, *inputs)
-    timed = race(calls, rounds=6, turn_s=5e-4, warm_up_s=2e-4)
-    return {name: (*cost, timed.latency(name).value) for name, cost in costs.items()}
-
-
-layers = {name: layers_of(each) for name, each in integers.items()}
+layers = {name: layer_costs(each, picture) for name, each in integers.items()}
 try:
     roof = measure(threads=1, windows=20)
 except Missing as reason:
     roof = None
     print(f"The peak cannot be measured here: {reason}")
 for name, each in layers.items():
-    done = sum(macs for _, macs, _, _ in each.values())
-    took = sum(seconds for *_, seconds in each.values())
+    macs, seconds = sum(layer.macs for layer in each), sum(layer.latency_s for layer in each)
     print(
-        f"{name:<12} {len(each)} layers, {done:>13,} products in {1e3 * took:.1f} ms: {2e-9 * done / took:,.0f} Gop/s"
+        f"{name:<12} {len(each)} layers, {macs:>13,} products in {1e3 * seconds:.1f} ms: {2e-9 * macs / seconds:,.0f} Gop/s"
     )
 
 # %% id="roofline" tags="nbval-ignore-output" alt="Roofline in logarithmic axes. Layers with 3 by 3 kernels lie highest and farthest right, 1 by 1 layers spread below, depthwise and linear layers lie low on the left."
 if roof is not None and roof.peaks_gops:
-    under = {
-        kind: [
-            (2 * macs / moved, 2e-9 * macs / seconds)
-            for each in layers.values()
-            for found, macs, moved, seconds in each.values()
-            if found == kind
-        ]
-        for kind in ("3 × 3 and wider", "1 × 1", "depthwise", "linear")
-    }
+    under = {kind: [] for kind in KINDS}
+    for layer in (*layers["ResNet-18"], *layers["MobileNetV2"]):
+        under[layer.kind].append((layer.intensity, layer.gops))
     speed.layers_under_the_roof(roof.peaks_gops, roof.read_gb_s, under)
     nearest, farthest = min(roof.read_gb_s), max(roof.read_gb_s)
     for name, peak in roof.peaks_gops.items():
@@ -371,10 +342,9 @@ plt.show()
 
 # %% id="depthwise-predict" tags="nbval-ignore-output"
 totals = dict.fromkeys(("1 × 1", "depthwise", "other"), (0, 0.0))
-for kind, macs, _, seconds in layers["MobileNetV2"].values():
-    kind = kind if kind in ("1 × 1", "depthwise") else "other"
-    done, took = totals[kind]
-    totals[kind] = (done + macs, took + seconds)
+for layer in layers["MobileNetV2"]:
+    kind = layer.kind if layer.kind in totals else "other"
+    totals[kind] = (totals[kind][0] + layer.macs, totals[kind][1] + layer.latency_s)
 of_products, of_time = (100 * totals["depthwise"][i] / sum(total[i] for total in totals.values()) for i in (0, 1))
 question = (
     f"Depthwise layers do {of_products:.0f} % of MobileNetV2's products. Which part of its layers' time do they take?"
