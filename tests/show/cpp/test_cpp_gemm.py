@@ -124,3 +124,12 @@ def test_the_magic_names_the_cell_and_compiles_it(capsys):
     assert "line 7 of the cell" in capsys.readouterr().out
     with pytest.raises(cpp.CppError, match="name of a kernel"):
         shell.run("", NAIVE)
+
+
+def test_without_a_compiler_the_library_still_races(monkeypatch):
+    monkeypatch.setattr(cpp.compiler, "find", lambda: None)
+    found = cpp.ladder({"naive": cpp.plain(naive), "frugal": cpp.library}, m=4, n=4, k=8, rounds=6)
+    assert list(found.seconds) == ["frugal"]
+    assert "No C++ compiler" in str(found)
+    with pytest.raises(cpp.CppError, match="naive has no time: No C"):
+        found.gops("naive")

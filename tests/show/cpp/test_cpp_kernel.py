@@ -1,6 +1,7 @@
 """C++ in a cell: what compiles runs, what goes wrong becomes a sentence, and nothing takes the notebook with it."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -69,6 +70,49 @@ def test_several_outputs_and_all_types_pass():
 def test_what_goes_wrong_becomes_a_sentence(body, told):
     with pytest.raises(cpp.KernelFailed, match=told):
         run(body, before="#include <stdio.h>\n#include <unistd.h>\nint somewhere_else(int);")
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fork()",
+        "socket(AF_INET, SOCK_STREAM, 0)",
+        "kill(getppid(), 0)",
+        'execl("/bin/true", "true", nullptr)',
+        "syscall(SYS_tgkill, getppid(), getppid(), 0)",
+    ],
+)
+def test_a_kernel_may_ask_the_system_for_next_to_nothing(call):
+    headers = ("stdio.h", "unistd.h", "signal.h", "errno.h", "sys/socket.h", "sys/syscall.h")
+    before = "".join(f"#include <{header}>\n" for header in headers)
+    assert run(f"y[0] = {call}; y[1] = errno == EPERM;", before=before)[:2].tolist() == [-1, 1]
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
+def test_a_kernel_and_its_initializers_read_no_file_of_anybodys(tmp_path):
+    secret = tmp_path / "hidden_tests.py"
+    secret.write_text("assert True")
+    before = f"""
+    #include <fcntl.h>
+    static int early = open("{secret}", O_RDONLY);
+    """
+    answer = run(f'y[0] = early; y[1] = open("{secret}", O_RDONLY); y[2] = open("new", O_CREAT | O_WRONLY, 0600);',
+                 before=before)  # fmt: skip
+    if answer[0] >= 0:
+        pytest.skip("this system has no Landlock")
+    assert answer[:3].tolist() == [-1, -1, -1]
+
+
+@needs_compiler
+def test_the_standard_library_is_at_hand():
+    before = "#include <algorithm>\n#include <cmath>\n#include <vector>\n#include <iostream>\n"
+    body = (
+        "std::vector<int> v(x, x + n); std::sort(v.rbegin(), v.rend()); y[0] = v[0] + int(std::lrint(std::sqrt(9.0)));"
+    )
+    assert run(body + " std::cout << n;", before=before)[0] == 7
 
 
 @needs_compiler

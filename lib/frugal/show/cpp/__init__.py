@@ -4,6 +4,7 @@
     prototype.py   the signature that a student reads, and what calls it
     kernel.py      text and signature to something that takes tensors
     child.py       the process in which it runs, and what is said when that ends; host.cpp is its other side
+    confine.h      on Linux that process may read its libraries, and nothing else
     gemm.py        the kernels of lab 4.6 as functions of two matrices
     contest.py     their race
     magic.py       %%cpp

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ BUFFERS, SETS, PARAMETERS, MESSAGE = 32, 4, 12, 512  # as in host.cpp
 PAGE = mmap.PAGESIZE
 LEAD_BYTE = 0xA5  # fills what lies in front of a buffer
 PRINTED = 2000  # characters of what a kernel printed that are kept
+# Linked whether the host needs them or not: a kernel that does finds them open, and needs no file.
+LIBRARIES = ("-Wl,--no-as-needed", "-lstdc++", "-lm", "-ldl") if sys.platform.startswith("linux") else ()
 STARTING, READY, RUNNING, NOT_LOADED = range(4)
 
 
@@ -69,7 +72,7 @@ class Child:
     ) -> None:
         self.signature, self.calls = signature, calls
         self.limit_s = LIMIT_S if limit_s is None else limit_s
-        host = compiler.build(Path(__file__).with_name("host.cpp").read_text(), ("-std=c++20", "-O2"), ("-ldl",))
+        host = compiler.build(_host_text(), ("-std=c++20", "-O2"), LIBRARIES)
         self.tensors: list[Tensor] = []
         self.places: list[tuple[int, str, int]] = []  # of each buffer: set, name of the parameter, offset of its bytes
         numbers: dict[int, int] = {}
@@ -276,3 +279,8 @@ def _anonymous_file() -> int:
         return os.memfd_create("frugal-kernel")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+@cache
+def _host_text() -> str:
+    return "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("confine.h", "host.cpp"))

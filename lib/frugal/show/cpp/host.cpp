@@ -9,7 +9,7 @@
 //                      ^^^^   the buffer ends at its last page's end, so the first byte behind it is the wall;
 //                             the lead fills up its first page and is looked at afterwards by the notebook
 //
-// Used as: host KERNEL.so CONTROL_FD OUTPUT_FD; child.py is the other side.
+// Used as: host KERNEL.so CONTROL_FD OUTPUT_FD; child.py is the other side, and puts confine.h in front of this text.
 
 #include <dlfcn.h>
 #include <signal.h>
@@ -121,6 +121,7 @@ int main(int, char** arguments) {
   limit(RLIMIT_FSIZE, kOutputBytes);
   catch_signals();
 
+  confine(arguments[1]);
   void* library = dlopen(arguments[1], RTLD_NOW);
   if (!library) return refuse(dlerror());
   const Call call = reinterpret_cast<Call>(dlsym(library, "frugal_call"));
