@@ -129,6 +129,8 @@ def grade(submitted: Path, size: int, *words: str) -> dict[str, Any]:
             raise click.ClickException(f"the marker left with {done.returncode}: {done.stdout[-2000:]}")
         result = json.loads(Path(report).read_text())
     marks = {row["student"]: row["points"] for row in result["rows"]}
+    if unread := [f"{row['where']}: {row['note']}" for row in result["rows"] if row["status"] in ("refused", "failed")]:
+        click.echo("\n".join(unread[:3]))
     return {
         "seconds": round(seconds, 2),
         "seconds_per_submission": round(seconds / size, 4),

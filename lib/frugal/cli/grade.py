@@ -62,7 +62,8 @@ def grade(
     from frugal.grading.marking import Marking, Order
     from frugal.grading.pool import Bench
 
-    if not unsafe and not scheduler and (reasons := missing()):
+    reasons = [] if scheduler else missing()
+    if reasons and not unsafe:
         raise SandboxMissing(refusal(reasons))
     solved, release, out = _paths(lab, out)
     out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def grade(
         scheduler=scheduler,
         force=force,
     )
-    if unsafe:
+    if reasons:
         click.echo("unsafe: the students' code runs without a sandbox, with your rights", err=True)
     start = time.perf_counter()
     rows = _run(Marking(order))

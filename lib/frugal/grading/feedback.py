@@ -7,7 +7,7 @@ it: a message comes from the judge, which lets no line and no input of a hidden 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def page(
                 title=names.get(name, name.replace("_", " ")),
                 points=sum(shown),
                 max_points=sum(result.max_points for result in results),
-                messages=_once(result.message for result in results if not result.passed),
+                messages=_messages(result.message for result in results if not result.passed),
                 misconceptions=_once(result.misconception for result in results),
                 said="\n".join(_once([said.get(name, ""), *(said.get(result.grade_id, "") for result in results)])),
                 open=any(waits),
@@ -135,7 +135,15 @@ def titles(lab: NotebookNode) -> dict[str, str]:
     return found
 
 
-def _once(lines: Any) -> tuple[str, ...]:
+def _messages(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return what to show of an exercise's messages: each once, and one sentence for an exercise left open."""
+    kept = _once(lines)
+    if kept and all("not attempted" in line.partition("\n")[0] for line in kept):
+        return ("You have not answered this one yet.",)
+    return kept
+
+
+def _once(lines: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line.strip() for line in lines if line and line.strip()))
 
 
@@ -169,7 +177,7 @@ def page_of(nb: NotebookNode, resources: Mapping[str, Any]) -> Page:
                 title=names.get(name, name),
                 points=sum(cell.metadata.nbgrader.get("score") or 0.0 for cell in graded),
                 max_points=sum(float(cell.metadata.nbgrader.points) for cell in graded),
-                messages=_once(errors),
+                messages=_messages(errors),
                 said="\n".join(line for line in _once(said) if line not in _once(errors)),
             )
         )

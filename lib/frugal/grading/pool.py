@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from frugal.core.errors import FrugalError
+from frugal.grading.errors import SandboxMissing
 from frugal.grading.verdict import Report
 
 BUDGET_S = 420.0  # one submission; the judge's own limit, Limits.submission_seconds, ends long before
@@ -44,6 +45,10 @@ Item = TypeVar("Item")
 
 class NoScheduler(FrugalError, RuntimeError):
     """There is no cluster to judge on; the message says what is missing."""
+
+
+class LabDiffers(FrugalError, RuntimeError):
+    """A process found another lab or library than the run began with; the run ends, and no mark is touched."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,10 @@ def open_judge(bench: Bench) -> AbstractContextManager[Any]:
 
     lab = Lab.load(Path(bench.lab))
     if lab.digest != bench.digest:
-        raise RuntimeError(f"{Path(bench.lab).name} on this worker is not the lab that is marked; give all the same")
+        raise LabDiffers(
+            f"{Path(bench.lab).name}, its catalogues or the library changed since the run began, or differ on this "
+            f"worker. Give all workers the same course and start the command again: it goes on where it stopped"
+        )
     return Judge(lab, unsafe=bench.unsafe)
 
 
@@ -190,6 +198,8 @@ def _outcome(item: Item, future: Future[str]) -> Outcome[Item]:
     error = future.exception()
     if error is None:
         return Outcome(item, Report.from_json(future.result()))
+    if isinstance(error, (LabDiffers, SandboxMissing)):  # true for every submission, so it is no submission's trouble
+        raise error
     return Outcome(item, None, f"the judge failed: {type(error).__name__}: {error}")
 
 

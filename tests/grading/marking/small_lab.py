@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from frugal.grading.pool import LabDiffers
 from frugal.grading.verdict import CellResult, Report
 
 LAB = "small"
@@ -84,6 +85,8 @@ class FakeJudge:
             os.kill(os.getpid(), signal.SIGSTOP)
         if "raise" in words:
             raise RuntimeError("the judge is broken")
+        if "differs" in words:
+            raise LabDiffers("small.ipynb changed since the run began")
         if "slow" in words:
             time.sleep(0.05)
         if "unreadable" in words:

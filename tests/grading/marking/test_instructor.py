@@ -2,10 +2,9 @@
 
 import importlib
 import re
-import subprocess
-import sys
 
 import pytest
+from nbgrader.apps import NbGraderApp
 
 from frugal.cli.main import COMMANDS, cli
 
@@ -43,8 +42,7 @@ def test_options_that_stand_alone_are_those_of_grade(code):
 def test_every_command_of_nbgrader_exists(code):
     promised = {line.split()[3] for line in code if line.startswith("python -m nbgrader ")}
     assert {"export", "release_feedback", "autograde", "generate_feedback"} <= promised
-    listed = subprocess.run([sys.executable, "-m", "nbgrader", "--help"], capture_output=True, text=True, timeout=120)
-    assert {name for name in promised if not re.search(rf"^{name}\b", listed.stdout, re.MULTILINE)} == set()
+    assert promised <= set(NbGraderApp().subcommands)
 
 
 def test_every_target_of_make_exists(code, root):

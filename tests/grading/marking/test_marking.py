@@ -15,7 +15,7 @@ from frugal.grading import shown
 from frugal.grading.gradebook import Book
 from frugal.grading.journal import Journal, JournalBusy
 from frugal.grading.marking import Marking, Order
-from frugal.grading.pool import Bench
+from frugal.grading.pool import Bench, LabDiffers
 
 LAB = small_lab.LAB
 BENCH = Bench("small.ipynb", "digest", opener="small_lab:opener", budget_s=5.0)
@@ -109,6 +109,18 @@ def test_a_regrade_that_fails_leaves_no_old_mark_and_the_next_one_heals_it(order
     hand_in(order.submitted, ada=small_lab.submission("test"), ben=small_lab.submission("test", "hidden"))
     mark(order)
     assert scores(order) == {"ada": 1.0, "ben": 3.0}
+
+
+def test_a_lab_that_changes_during_a_run_ends_the_run_and_touches_no_mark(order):
+    hand_in(order.submitted, ada=small_lab.submission("test"))
+    mark(order)
+    hand_in(order.submitted, ada=small_lab.submission("differs"))
+    with pytest.raises(LabDiffers, match="changed since the run began"):
+        mark(order)
+    assert scores(order) == {"ada": 1.0}
+    hand_in(order.submitted, ada=small_lab.submission("test", "hidden"))
+    mark(order)
+    assert scores(order) == {"ada": 3.0}
 
 
 def test_a_mark_given_by_hand_survives_runs_and_is_shown_again_for_a_new_answer(order):

@@ -16,7 +16,10 @@ from frugal.grading.gradebook import Book
 
 LAB = small_lab.LAB
 RIGHT = "def double(x):\n    return 2 * x"
-pytestmark = pytest.mark.skipif(bool(confine.missing()), reason="; ".join(confine.missing()))
+pytestmark = [
+    pytest.mark.skipif(bool(confine.missing()), reason="; ".join(confine.missing())),
+    pytest.mark.filterwarnings("ignore"),  # nbgrader's own, about its database and the copied cell
+]
 
 
 def changed(book, **how):

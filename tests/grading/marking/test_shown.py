@@ -145,6 +145,13 @@ def test_a_page_names_exercise_points_message_and_mistake(notebooks):
     assert "Exercise 0.2 Why 0 of 4 Still to be read by a person." in text
 
 
+def test_an_exercise_left_open_is_told_in_one_sentence(notebooks):
+    report = small_lab.report(set())
+    open_yet = tuple(replace(each, message=f"{each.grade_id}: not attempted yet\n  more") for each in report.results)
+    (double, _) = page(notebooks[0], replace(report, results=open_yet), "ada").parts
+    assert double.messages == ("You have not answered this one yet.",)
+
+
 def test_what_a_person_gave_and_said_is_on_the_page(notebooks):
     standings = {
         "test-double": Standing(1.0, None, None, False, 1.0),
