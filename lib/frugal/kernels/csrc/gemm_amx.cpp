@@ -18,9 +18,9 @@
 //
 // Four loads feed 64 cycles of multiplication: 64 bytes in each, where the second-level cache gives 48. So the rows of
 // a block should stay in the first-level cache while weights stream past. Where the rows fill half of it, weights are
-// loaded with a hint that keeps them out of it. Where the rows do not fit, k is cut into spans, each of which meets
-// all columns before the next, and the sums in between wait in memory; but not where weights come from afar: there one
-// long read of each panel is what counts.
+// loaded with a hint that keeps them out of it; where it is the weights that would fit, the rows are. Where rows do not
+// fit, k is cut into spans, each of which meets all columns before the next, and the sums in between wait in memory; but
+// not where weights come from afar: there one long read of each panel is what counts.
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -37,6 +37,7 @@ constexpr int kRowBytes = kWide * sizeof(int32_t);
 
 constexpr int kRowsLarge = 24 << 10, kRowsFit = 48 << 10;  // bytes: half of the first-level cache, and all of it
 constexpr int kRowsSpan = 40 << 10;                        // the most that a span of k should hold
+constexpr int kWeightsFit = 40 << 10;                      // the same for all weights of a narrow layer
 constexpr int kSameSet = 2048;  // bytes: rows so far apart meet in two sets of that cache, and few of them stay
 constexpr int kPartialColumns = 512;                       // of a block whose k is cut
 
@@ -87,7 +88,7 @@ void configure(int m, int depth, Thread& thread) {
   thread.configured_depth = step;
 }
 
-// Tile numbers are part of the instruction, so both kinds of activations are spelled out.
+// Tile numbers are part of the instruction, so both kinds of activations and of loads are spelled out.
 #define FRUGAL_MULTIPLY(sum, a, w) \
   do {                             \
     if (kSigned)                   \
@@ -100,16 +101,25 @@ void configure(int m, int depth, Thread& thread) {
 struct Part {
   const Block& block;
   bool two_rows, two_panels;
-  bool stream;    // keep the weights out of the first-level cache
-  bool reuse_a;   // the tiles of activations still hold all that there is
+  bool stream_weights, stream_rows;  // keep these out of the first-level cache
+  bool reuse_a;                      // the tiles of activations still hold all that there is
   int n;
-  int k, k_end;   // of every tap
+  int k, k_end;  // of every tap
   int32_t* partial;  // null where k is whole
 
   int steps() const { return block.taps * ((k_end - k + kDepth - 1) / kDepth); }
   bool first_span() const { return k == 0; }
   bool last_span() const { return k_end == block.depth; }
 };
+
+// stream: leave the first-level cache to others.
+#define FRUGAL_LOAD(tile, from, row_bytes, stream)  \
+  do {                                              \
+    if (stream)                                     \
+      _tile_stream_loadd(tile, from, row_bytes);    \
+    else                                            \
+      _tile_loadd(tile, from, row_bytes);           \
+  } while (0)
 
 inline void load_bias(const Part& part) {
   alignas(64) int32_t padded[2 * kPanel];
@@ -129,16 +139,6 @@ inline void load_bias(const Part& part) {
   if (part.two_rows && part.two_panels) _tile_loadd(3, bias + kPanel, 0);
 }
 
-inline void load_weights(const int8_t* w, ptrdiff_t panel_stride, bool two_panels, bool stream) {
-  if (stream) {
-    _tile_stream_loadd(6, w, kTileBytes);
-    if (two_panels) _tile_stream_loadd(7, w + panel_stride, kTileBytes);
-  } else {
-    _tile_loadd(6, w, kTileBytes);
-    if (two_panels) _tile_loadd(7, w + panel_stride, kTileBytes);
-  }
-}
-
 inline void load_partial(const Part& part) {
   _tile_loadd(0, part.partial, kRowBytes);
   if (part.two_panels) _tile_loadd(1, part.partial + kPanel, kRowBytes);
@@ -150,7 +150,8 @@ inline void load_partial(const Part& part) {
 template <bool kSigned, class Between>
 FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
   const Block& block = part.block;
-  const bool two_rows = part.two_rows, two_panels = part.two_panels, reuse_a = part.reuse_a, stream = part.stream;
+  const bool two_rows = part.two_rows, two_panels = part.two_panels, reuse_a = part.reuse_a;
+  const bool stream_weights = part.stream_weights, stream_rows = part.stream_rows;
   const int k_end = part.k_end, taps = block.taps;
   const ptrdiff_t stride = block.row_stride, panel_stride = block.panel_stride;
   const int8_t* w = block.weights + part.n / kPanel * panel_stride + part.k * kPanel;
@@ -158,14 +159,17 @@ FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
   for (int t = 0; t < taps; ++t) {
     const uint8_t* a = block.a + block.tap[t] + part.k;
     for (int k = part.k; k < k_end; k += kDepth, a += kDepth, w += kDepth * kPanel) {
-      if (!reuse_a) _tile_loadd(4, a, stride);
-      load_weights(w, panel_stride, two_panels, stream);
+      if (!reuse_a) FRUGAL_LOAD(4, a, stride, stream_rows);
+      FRUGAL_LOAD(6, w, kTileBytes, stream_weights);
       FRUGAL_MULTIPLY(0, 4, 6);
-      if (two_panels) FRUGAL_MULTIPLY(1, 4, 7);
       if (two_rows) {
-        if (!reuse_a) _tile_loadd(5, a + kTileRows * stride, stride);
+        if (!reuse_a) FRUGAL_LOAD(5, a + kTileRows * stride, stride, stream_rows);
         FRUGAL_MULTIPLY(2, 5, 6);
-        if (two_panels) FRUGAL_MULTIPLY(3, 5, 7);
+      }
+      if (two_panels) {
+        FRUGAL_LOAD(7, w + panel_stride, kTileBytes, stream_weights);
+        FRUGAL_MULTIPLY(1, 4, 7);
+        if (two_rows) FRUGAL_MULTIPLY(3, 5, 7);
       }
       between();
     }
@@ -188,6 +192,7 @@ void multiply_and_write(const Part& part, const Thread& thread) {
 }
 
 #undef FRUGAL_MULTIPLY
+#undef FRUGAL_LOAD
 
 // Tiles out to memory whose rows lie row_bytes apart.
 inline void store(const Part& part, int32_t* to, ptrdiff_t row_bytes) {
@@ -250,8 +255,10 @@ void run(const Block& block) {
   const bool cut = near > kRowsFit && block.taps == 1 && block.n <= kPartialColumns && !block.weights_far && !collide;
   const int spans = cut ? (near + kRowsSpan - 1) / kRowsSpan : 1;
   const int span = round_up((block.depth + spans - 1) / spans, kDepth);
-  Part part{block, block.m > kTileRows, true, false, false, 0, 0, 0, nullptr};
-  part.stream = near / spans >= kRowsLarge && near / spans <= kRowsFit;
+  const ptrdiff_t weights = block.n * ptrdiff_t{round_up(block.depth, kDepth)} * block.taps;
+  Part part{block, block.m > kTileRows, true, false, false, false, 0, 0, 0, nullptr};
+  part.stream_weights = near / spans >= kRowsLarge && near / spans <= kRowsFit;
+  part.stream_rows = block.taps == 1 && weights <= kWeightsFit && weights + near > kWeightsFit;
   for (; part.k < block.depth; part.k = part.k_end) {
     part.k_end = part.k + span < block.depth ? part.k + span : block.depth;
     for (part.n = 0; part.n < block.n; part.n += kWide) {
