@@ -19,8 +19,8 @@
 // Four loads feed 64 cycles of multiplication: 64 bytes in each, where the second-level cache gives 48. So the rows of
 // a block should stay in the first-level cache while weights stream past. Where the rows fill half of it, weights are
 // loaded with a hint that keeps them out of it; where it is the weights that would fit, the rows are. Where rows do not
-// fit, k is cut into spans, each of which meets all columns before the next, and the sums in between wait in memory; but
-// not where weights come from afar: there one long read of each panel is what counts.
+// fit, k is cut into spans, each of which meets all columns before the next, and the sums in between wait in memory;
+// but not where weights come from afar: there one long read of each panel is what counts.
 
 #include <string.h>
 #include <sys/syscall.h>
