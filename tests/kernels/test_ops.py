@@ -77,3 +77,26 @@ def test_torch_finds_nothing_wrong_with_the_operators(draw):
     moves = [1, 1, 0, 0, 1, 1, 1, 0]
     tensors = (x, conv.weight, None, None, None, None, None)
     torch.library.opcheck(ops.conv8, (*tensors, moves, torch.int32, [0, 0, 0, 0], None, "reference"))
+
+
+def test_an_operator_prepares_its_layer_once_and_sees_new_weights(draw):
+    layer, x = Conv8(draw.weights(8, 8, 3, 3), padding=1, output=draw.output("codes", 8)), draw.codes(U8, 1, 5, 5, 8)
+    ops._layers.clear()
+    with FlopCounterMode(display=False):
+        first = layer(x)
+        assert torch.equal(layer(x), first)
+        assert len(ops._layers) == 1
+        layer.weight.zero_()  # written: the layer that was prepared no longer counts
+        changed = layer(x)
+    assert len(ops._layers) == 2
+    assert torch.equal(changed, Conv8(layer.weight, padding=1, output=layer.output)(x))
+    assert not torch.equal(changed, first)
+
+
+def test_no_more_layers_are_kept_than_is_said(draw, monkeypatch):
+    monkeypatch.setattr(ops, "MOST_LAYERS", 2)
+    x = draw.codes(U8, 3, 8)
+    with FlopCounterMode(display=False):
+        for _ in range(4):
+            Linear8(draw.weights(5, 8), output=draw.output("codes", 5))(x)
+    assert len(ops._layers) == 2
