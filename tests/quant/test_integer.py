@@ -95,6 +95,15 @@ NETWORKS = {
 }
 
 
+@pytest.fixture
+def three_threads():
+    """Three threads while a test runs, whatever number was set before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
     return torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -412,9 +421,17 @@ def test_images_in_groups_give_what_all_at_once_give(networks, images, name, mon
     assert split > steps / 2
 
 
+def test_several_threads_give_the_same_codes_in_groups(networks, images, three_threads):
+    network, x = networks["mobilenet"][1], images.repeat(4, 1, 1, 1)
+    expected = network(x)
+    assert torch.equal(network(x), expected)
+
+
 def test_large_pictures_go_few_at_once_and_large_weights_wait_for_many():
-    found = phases.choose_phases(12, [450_000, 150_000, 200_000, 50_000], [1_000, 1_000, 1_000_000, 100])
-    assert found == [Phase(0, 1, 1), Phase(1, 2, 3), Phase(2, 3, 4), Phase(3, 4, 6)]
+    found = phases.choose_phases(12, [900_000, 300_000, 300_000, 100_000], [1_000, 1_000, 1_000, 2_000_000])
+    assert found == [Phase(0, 1, 1), Phase(1, 3, 3), Phase(3, 4, 6)]
+    assert phases.choose_phases(12, [400_000], [9_000_000]) == [Phase(0, 1, 12)]
+    assert phases.choose_phases(12, [900_000], [1_000], threads=4) == [Phase(0, 1, 4)]
 
 
 def test_a_concatenation_is_made_of_codes(networks):

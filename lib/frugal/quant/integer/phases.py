@@ -13,12 +13,13 @@ many weights: all images together, so that weights are read once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frugal.quant.integer.operator import Operator
 
-CACHE_BYTES = 1 << 19  # what operands may take of a second-level cache of 1 to 2 MiB; weights need the rest
+CACHE_BYTES = 1 << 20  # what operands may take of a second-level cache of 1 to 2 MiB; weights need the rest
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ def choose_phases(batch: int, image_bytes: Sequence[int], weight_bytes: Sequence
         weight_bytes: the weights of each step.
         threads: they share the images, and each brings a cache.
 
-    >>> choose_phases(8, [400_000, 400_000, 50_000], [4_000, 40_000, 2_000_000])
-    [Phase(first=0, last=2, images=1), Phase(first=2, last=3, images=8)]
+    >>> choose_phases(8, [800_000, 800_000, 100_000, 50_000], [4_000, 40_000, 50_000, 2_000_000])
+    [Phase(first=0, last=2, images=1), Phase(first=2, last=4, images=8)]
     """
-    wanted = [
-        max(threads * CACHE_BYTES // max(image, 1), -(-weights // max(image, 1)))
-        for image, weights in zip(image_bytes, weight_bytes, strict=True)
-    ]
+    wanted = []
+    for n, image in enumerate(image_bytes):
+        near = slice(max(n - 1, 0), n + 2)  # a step and its neighbours: blocks mix small and large ones
+        weights_per_image = sum(weight_bytes[near]) / max(sum(image_bytes[near]), 1)
+        wanted.append(max(threads * CACHE_BYTES // max(image, 1), math.ceil(weights_per_image)))
     for n in reversed(range(len(wanted) - 1)):
         wanted[n] = min(wanted[n], wanted[n + 1])  # never fewer images later on: phases stay few
     phases: list[Phase] = []
