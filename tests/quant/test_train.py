@@ -76,6 +76,7 @@ def test_every_kind_learns_from_the_checkpoint_and_leaves_it_as_it_was(kind, flo
     assert (made.training.steps, made.training.epochs) == (16, 2)
     assert len(made.training.losses) == 2
     assert made.training.seconds > 0
+    assert made.training.processor_seconds > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
