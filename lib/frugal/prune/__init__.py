@@ -1,0 +1,1 @@
+"""Pruning: what to remove, and removing it for real."""
