@@ -9,6 +9,7 @@ is started again does what is left, and doing a step twice changes nothing.
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from collections.abc import Iterator
@@ -225,11 +226,15 @@ class Marking:
     # ---- files -------------------------------------------------------------------------------------------------------
 
     def _keep(self, item: _Item, beside: dict[str, bytes]) -> None:
-        """Put what nbgrader's release_feedback needs to where it looks for it."""
-        for folder, files in (
-            (self.order.kept, {f"{self.order.lab}.ipynb": item.notebook, **beside}),
-            (self.order.feedback, beside),
-        ):
+        """Put copies to where nbgrader looks.
+
+        Its release_feedback wants the student's own files beside the page; its lists take a submission for marked where
+        the time in the submitted folder is the gradebook's.
+        """
+        assert item.submission.received is not None, "inbound, the system's clock is asked"
+        stamp = _stamp(item.submission.received).encode()
+        kept = {f"{self.order.lab}.ipynb": item.notebook, **beside, "timestamp.txt": stamp}
+        for folder, files in ((self.order.kept, kept), (self.order.feedback, beside)):
             for name, content in files.items():
                 if folder:
                     _write(folder / item.submission.student / self.order.lab / name, content)
@@ -244,7 +249,7 @@ class Marking:
             book = shown.shown(item.notebook, self.solved, self.release, report)
             _write(path, nbformat.writes(book))
             if item.submission.received:
-                _write(folder / "timestamp.txt", f"{item.submission.received.isoformat(' ')} UTC")
+                _write(folder / "timestamp.txt", _stamp(item.submission.received))
 
     def _write_feedback(self, student: str, report: Report, received: str) -> None:
         assert self.order.feedback is not None, "asked for by the caller"
@@ -261,6 +266,10 @@ class Marking:
 
 def _content(item: _Item) -> bytes:
     return item.notebook
+
+
+def _stamp(time: datetime.datetime) -> str:
+    return f"{time.isoformat(' ')} UTC"
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -1,5 +1,6 @@
 """A class is marked whole whatever happens to the marker, and a second run does only what is left."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import small_lab
 from nbgrader import api
 
 from frugal.grading import shown
+from frugal.grading.collect import parse_time
 from frugal.grading.gradebook import Book
 from frugal.grading.journal import Journal, JournalBusy
 from frugal.grading.marking import Marking, Order
@@ -216,7 +218,12 @@ def test_what_came_through_the_exchange_is_kept_for_the_way_back(order, tmp_path
     mark(replace(order, kept=tmp_path / "kept"))
     kept = tmp_path / "kept" / "ada" / LAB
     assert {path.name for path in kept.iterdir()} == {f"{LAB}.ipynb", "timestamp.txt"}
-    assert (kept / "timestamp.txt").read_text() == "2026-11-23 10:00:00 UTC"
+    with api.Gradebook(order.db_url) as book:
+        received = book.find_submission(LAB, "ada").timestamp
+    assert received != datetime.datetime(2026, 11, 23, 10), "the mark's time is the system's, not the student's"
+    for stamp in (kept / "timestamp.txt", order.autograded / "ada" / LAB / "timestamp.txt"):
+        assert parse_time(stamp.read_text()) == received, "else Formgrader takes it for not yet marked"
+    assert (order.feedback / "ada" / LAB / "timestamp.txt").read_text() == "2026-11-23 10:00:00 UTC"
 
 
 def test_nobody_marks_twice_at_once(order):
