@@ -63,6 +63,8 @@ class Judge:
             SandboxMissing: this machine cannot confine a process, and ``unsafe`` is not given.
             JudgeBroken: they do not start.
         """
+        if not sys.platform.startswith("linux"):
+            raise SandboxMissing(f"the judge needs Linux, this is {sys.platform}; grade in a Linux container")
         confined = not (self.unsafe and confine.missing())
         if confined and (lacking := confine.missing()):
             raise SandboxMissing(
@@ -219,9 +221,12 @@ class Judge:
                 except OSError as error:
                     raise JudgeBroken(f"the referee is gone: {error}") from None
             ours.settimeout(max(deadline - time.monotonic(), 0.01))
-            with _killed_at_the_end(ours):
-                ours.sendall(struct.pack("!IQ", len(head), len(raw)) + head + raw)
-                return self._listen(ours, found, log, deadline)
+            try:
+                with _killed_at_the_end(ours):
+                    ours.sendall(struct.pack("!IQ", len(head), len(raw)) + head + raw)
+                    return self._listen(ours, found, log, deadline)
+            except OSError as error:
+                raise JudgeBroken(f"the referee does not listen: {error}") from None
 
     def _listen(self, sock: socket.socket, found: dict, log: list, deadline: float) -> tuple[str, str | None]:
         at, until = "", [deadline]

@@ -28,6 +28,7 @@ from frugal.grading.submission import Step, Submission
 from frugal.grading.wiring import dataclasses_of
 
 LONGEST_MESSAGE = 600
+BORROWED = "is not at hand while a lab is graded"  # what a function without its body says: frugal.grading.mask
 HIDDEN_SAYS = "a hidden test fails; go through the rules of the exercise once more"
 Say = Callable[..., None]
 
@@ -233,6 +234,8 @@ class Trial:
         detail = f"{raised}; {foul}".strip("; ")[:2000]
         if foul:
             return foul, detail
+        if isinstance(error, NotImplementedError) and str(error).endswith(BORROWED):
+            return f"your answer calls a function of the library that {BORROWED}; write what it does yourself", detail
         if isinstance(error, NameError) and error.name in self.lab.asked and error.name not in names:
             return f"there is no {error.name}: its cell is missing, or ends in an error before it", detail
         if isinstance(error, Foul):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from tiny_lab import ANSWERS, TESTS, Bench, lost, verdicts
+from tiny_lab import ANSWERS, SECOND, TESTS, Bench, lost, make_lab, verdicts
 
 from frugal.grading import confine
 from frugal.grading.errors import SandboxMissing
 from frugal.grading.judge import Judge
 from frugal.grading.lab import Lab
+from frugal.grading.limits import Limits
 from frugal.grading.verdict import Report
 
 EVERY = set(TESTS)
@@ -207,15 +208,12 @@ def test_what_a_hidden_test_showed_cannot_be_told_in_a_visible_one(bench: Bench)
 
 
 def test_networks_and_generators_of_a_test_reach_an_answer_and_come_back(tmp_path) -> None:
-    from tiny_lab import SECOND, make_lab
-
-    from frugal.grading.lab import Lab
-
     answers = {
         "halve": "def halve(net):\n    with torch.no_grad():\n        net[0].weight *= 0.5\n    return net",
         "twice": "def twice(net, x):\n    return net(net(x))",
         "draw": "def draw(n, generator):\n    return torch.rand(n, generator=generator)",
-        "box": "class Box:\n    def __init__(self, x):\n        self.x = x\n    def put(self, x):\n        self.x = self.x + x",
+        "box": "class Box:\n    def __init__(self, x):\n        self.x = x\n\n"
+        "    def put(self, x):\n        self.x = self.x + x",
     }
     tests = {
         "halve": """
@@ -244,7 +242,40 @@ def test_networks_and_generators_of_a_test_reach_an_answer_and_come_back(tmp_pat
             assert one.x == 7
             """,
     }
-    lab: Lab = make_lab(tmp_path, answers, tests)
+    lab = make_lab(tmp_path, answers, tests)
     with Judge(lab, limits=SECOND) as judge:
         report = judge.grade(lab.path)
     assert {result.grade_id: result.detail for result in report.results if not result.passed} == {}
+
+
+def test_a_test_that_never_ends_on_what_came_back_costs_itself_alone(tmp_path) -> None:
+    answers = {"count": "def count():\n    return 3", "after": "def after():\n    return 1"}
+    tests = {"count": "three = 3\nfor _ in range(count()):\n    pass", "after": "assert after() == three - 2"}
+    lab = make_lab(tmp_path, answers, tests)
+    with Judge(lab, limits=Limits(call_seconds=1, test_seconds=1, submission_seconds=20)) as judge:
+        assert judge.grade(lab.path).points == 2
+        report = judge.grade(lab.path.read_bytes().replace(b"return 3", b"return 10**12"))
+    assert lost(report) == {"count"}
+    assert "takes too long to look at" in report.results[0].message
+
+
+def test_time_for_a_whole_submission_ends_too(tmp_path) -> None:
+    slow = "import time\n\ndef {0}():\n    time.sleep(0.8)\n    return 1"
+    names = ["a", "b", "c", "d"]
+    lab = make_lab(tmp_path, {n: slow.format(n) for n in names}, {n: f"assert {n}() == 1" for n in names})
+    with Judge(lab, limits=Limits(call_seconds=1, test_seconds=1, submission_seconds=2)) as judge:
+        report = judge.grade(lab.path)
+    assert 1 <= report.points <= 2
+    assert "took longer than 2 s" in report.results[-1].message
+    assert report.seconds < 4
+
+
+def test_unsafe_judges_without_a_sandbox_and_with_the_masked_library(
+    tiny: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "missing", lambda: ["bubblewrap: not installed"])
+    with Judge(tiny, limits=SECOND, unsafe=True) as judge:
+        assert judge.grade(tiny.path).points == len(EVERY)
+        peek = "import frugal.quant.affine as a\n\ndef double(x):\n    a.quantize(x, x)"
+        message = Bench(judge).submit({"double": peek}).results[0].message
+        assert "calls a function of the library that is not at hand" in message
