@@ -99,7 +99,7 @@ def float_sum() -> str:
 
 def never_ends() -> str:
     """Your inner loop counts the wrong letter and never ends."""
-    return _RIGHT.replace("++p", "y[0] = p")
+    return _RIGHT.replace("++p", "*(volatile int32_t*)y = p")
 
 
 def another_name() -> str:

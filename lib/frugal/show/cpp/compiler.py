@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -105,13 +106,26 @@ def build(text: str, flags: tuple[str, ...], libraries: tuple[str, ...] = ()) ->
     partial = target.with_name(f"{target.name}.{os.getpid()}")
     command = [compiler.path, *flags, "-x", "c++", "-", "-o", str(partial), *libraries]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=LIMIT_S, cwd=_folder())
+        ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN  # inherited, and clang waits for its own parts
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            cwd=_folder(),
+            preexec_fn=_wait_for_children if ignored else None,
+        )
     except subprocess.TimeoutExpired:
         raise CompileFailed(f"the compiler was stopped after {LIMIT_S:g} s") from None
     if done.returncode or not partial.is_file():  # a process that ignores SIGCHLD reads 0 for any status
         raise CompileFailed(done.stderr.strip() or f"the compiler ended with {done.returncode}")
     os.replace(partial, target)
     return target
+
+
+def _wait_for_children() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def kernel_flags(vectorise: bool) -> tuple[str, ...]:
