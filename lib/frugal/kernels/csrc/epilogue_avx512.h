@@ -65,12 +65,13 @@ FRUGAL_ALWAYS_INLINE void set_outputs(Outputs& to, const Block& block, int row, 
   to.n = block.n - n < kWide ? block.n - n : kWide;
 }
 
-FRUGAL_ALWAYS_INLINE Quantizer prepare(const Outputs& to) {
+// The constants of the columns from `column` on.
+FRUGAL_ALWAYS_INLINE Quantizer prepare(const Outputs& to, int column = 0) {
   const Epilogue& e = *to.epilogue;
   Quantizer q;
   q.live = first(to.n) | static_cast<__mmask32>(first(to.n - 16)) << 16;
   for (int half = 0; half < 2; ++half) {
-    q.scale[half] = _mm512_maskz_loadu_ps(first(to.n - 16 * half), to.scale + 16 * half);
+    q.scale[half] = _mm512_maskz_loadu_ps(first(to.n - 16 * half), to.scale + column + 16 * half);
   }
   q.low = _mm512_set1_ps(static_cast<float>(e.low - e.zero_point));
   q.high = _mm512_set1_ps(static_cast<float>(e.high - e.zero_point));
@@ -178,15 +179,16 @@ FRUGAL_ALWAYS_INLINE void write_rows(const int32_t* acc, int acc_stride, const O
   for (; i < last; i += 2) write_ragged<Kind>(acc, acc_stride, to, q, i);
 }
 
-// The codes of 64 whole columns, a cache line for each row: packed as above, the halves of a row in place of two rows.
+// The codes of 64 whole columns, rows first to last - 1, a cache line for each row: packed as above, the halves of a
+// row in place of two rows.
 template <class Kind>
 FRUGAL_ALWAYS_INLINE void write_lines(const int32_t* acc, int acc_stride, const Outputs& to, const Quantizer& left,
-                                      const Quantizer& right) {
+                                      const Quantizer& right, int first, int last) {
   const ptrdiff_t y_stride = to.y_stride, residual_stride = Kind::kResidual ? to.epilogue->residual_stride : 0;
-  const int m = to.m;
-  uint8_t* y = to.y;
-  const uint8_t* residual = to.residual;
-  for (int i = 0; i < m; ++i, acc += acc_stride, y += y_stride) {
+  uint8_t* y = to.y + first * y_stride;
+  const uint8_t* residual = Kind::kResidual ? to.residual + first * residual_stride : nullptr;
+  acc += first * acc_stride;
+  for (int i = first; i < last; ++i, acc += acc_stride, y += y_stride) {
     __m256i bytes[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     if (Kind::kResidual) {
       bytes[0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual));

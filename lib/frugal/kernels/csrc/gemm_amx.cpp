@@ -14,6 +14,9 @@
 //   tiles     block 0   store  block 1   store  block 2   store
 //   vectors                    codes 0          codes 1          codes 2
 //
+// Two blocks side by side wait for each other and fill whole cache lines with codes: writing half a line at a time
+// costs much more where the output is not in a cache.
+//
 // Raw sums need no vectors at all: tiles are stored into the output.
 //
 // Four loads feed 64 cycles of multiplication: 64 bytes in each, where the second-level cache gives 48. So the rows of
@@ -33,7 +36,8 @@ namespace {
 
 constexpr int kRows = 32, kTileRows = 16, kTileBytes = 64;
 constexpr int kFewRows = 4;  // below, most of a tile is empty, and VNNI is faster
-constexpr int kRowBytes = kWide * sizeof(int32_t);
+constexpr int kLine = 2 * kWide;  // columns: a cache line of codes
+constexpr int kRowBytes = kWide * sizeof(int32_t), kLineBytes = kLine * sizeof(int32_t);
 
 constexpr int kRowsLarge = 24 << 10, kRowsFit = 48 << 10;  // bytes: half of the first-level cache, and all of it
 constexpr int kRowsSpan = 40 << 10;                        // the most that a span of k should hold
@@ -51,11 +55,12 @@ struct alignas(64) TileConfig {
 struct Waiting {
   Outputs to;
   bool waits = false;
+  bool lines = false;  // two parts side by side, 64 columns
 };
 
 // What a thread keeps from block to block.
 struct alignas(64) Thread {
-  int32_t acc[kRows * kWide];  // the last block's sums
+  int32_t acc[kRows * kLine];  // the last part's sums, or those of the last two side by side
   Waiting waiting;
   int configured_rows = -1, configured_depth = -1;
   int32_t partial[kRows * kPartialColumns];  // sums of the spans so far, part by part
@@ -105,6 +110,7 @@ struct Part {
   bool reuse_a;                      // the tiles of activations still hold all that there is
   int n;
   int k, k_end;  // of every tap
+  bool lines;    // one of two parts whose codes fill lines
   int32_t* partial;  // null where k is whole
 
   int steps() const { return block.taps * ((k_end - k + kDepth - 1) / kDepth); }
@@ -177,16 +183,20 @@ FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
 }
 
 // The same, and between its steps the codes of the part that waits.
-template <bool kSigned, class Kind>
+template <bool kSigned, class Kind, bool kLines>
 void multiply_and_write(const Part& part, const Thread& thread) {
   const Outputs& to = thread.waiting.to;
-  const Quantizer q = prepare(to);
+  const Quantizer q = prepare(to, 0), right = prepare(to, kLines ? kWide : 0);
   const int32_t* acc = thread.acc;
   const int m = to.m, steps = part.steps(), rows_per_step = ((m + 1) / 2 + steps - 1) / steps * 2;
   int row = 0;
   multiply<kSigned>(part, [&] {
     const int end = row + rows_per_step < m ? row + rows_per_step : m;
-    write_rows<Kind>(acc, kWide, to, q, row, end);
+    if constexpr (kLines) {
+      write_lines<Kind>(acc, kLine, to, q, right, row, end);
+    } else {
+      write_rows<Kind>(acc, kLine, to, q, row, end);
+    }
     row = end;
   });
 }
@@ -202,6 +212,12 @@ inline void store(const Part& part, int32_t* to, ptrdiff_t row_bytes) {
   if (part.two_rows) _tile_stored(2, below, row_bytes);
   if (part.two_rows && part.two_panels) _tile_stored(3, below + kPanel, row_bytes);
   memory_fence();
+}
+
+template <bool kSigned, class Kind>
+void multiply_and_write(const Part& part, const Thread& thread) {
+  thread.waiting.lines ? multiply_and_write<kSigned, Kind, true>(part, thread)
+                       : multiply_and_write<kSigned, Kind, false>(part, thread);
 }
 
 template <bool kSigned>
@@ -228,12 +244,15 @@ void run_part(const Part& part, Thread& thread) {
   if (e.output == Output::kS32 && !block.y_rows && whole_panels) {
     return store(part, static_cast<int32_t*>(block.y) + part.n, block.y_stride * ptrdiff_t{sizeof(int32_t)});
   }
-  store(part, thread.acc, kRowBytes);
+  const bool right = part.lines && part.n % kLine != 0;
+  store(part, thread.acc + (right ? kWide : 0), kLineBytes);
+  if (part.lines && !right) return;  // its codes are made with those of its neighbour
   if ((e.output == Output::kU8 || e.output == Output::kS8) && !e.multiplier) {
-    set_outputs(thread.waiting.to, block, 0, block.m, part.n);
-    thread.waiting.waits = fits_int32(thread.waiting.to);
+    set_outputs(thread.waiting.to, block, 0, block.m, right ? part.n - kWide : part.n);
+    thread.waiting.lines = right;
+    thread.waiting.waits = right || fits_int32(thread.waiting.to);
   }
-  if (!thread.waiting.waits) epilogue_avx512(thread.acc, kWide, block, 0, block.m, part.n);
+  if (!thread.waiting.waits) epilogue_avx512(thread.acc, kLine, block, 0, block.m, part.n);
 }
 
 // How many bytes of activations a block reads; the taps of a convolution mostly read the same.
@@ -247,6 +266,17 @@ int row_bytes_near(const Block& block) {
   return bytes < (1 << 30) ? static_cast<int>(bytes) : 1 << 30;
 }
 
+// Whether the 64 columns from n on are there, and become codes in rows that follow each other.
+bool may_fill_lines(const Block& block, int n) {
+  const Epilogue& e = block.epilogue;
+  if (block.n - n < kLine || block.y_rows || e.multiplier) return false;
+  if (e.output != Output::kU8 && e.output != Output::kS8) return false;
+  Outputs left, right;
+  set_outputs(left, block, 0, block.m, n);
+  set_outputs(right, block, 0, block.m, n + kWide);
+  return fits_int32(left) && fits_int32(right);
+}
+
 void run(const Block& block) {
   Thread& thread = this_thread;
   configure(block.m, block.depth, thread);
@@ -256,13 +286,14 @@ void run(const Block& block) {
   const int spans = cut ? (near + kRowsSpan - 1) / kRowsSpan : 1;
   const int span = round_up((block.depth + spans - 1) / spans, kDepth);
   const ptrdiff_t weights = block.n * ptrdiff_t{round_up(block.depth, kDepth)} * block.taps;
-  Part part{block, block.m > kTileRows, true, false, false, false, 0, 0, 0, nullptr};
+  Part part{block, block.m > kTileRows, true, false, false, false, 0, 0, 0, false, nullptr};
   part.stream_weights = near / spans >= kRowsLarge && near / spans <= kRowsFit;
   part.stream_rows = block.taps == 1 && weights <= kWeightsFit && weights + near > kWeightsFit;
   for (; part.k < block.depth; part.k = part.k_end) {
     part.k_end = part.k + span < block.depth ? part.k + span : block.depth;
     for (part.n = 0; part.n < block.n; part.n += kWide) {
       part.two_panels = block.n - part.n > kPanel;
+      if (part.n % kLine == 0) part.lines = may_fill_lines(block, part.n);
       part.partial = thread.partial + (cut ? part.n * kRows : 0);
       run_part(part, thread);
       part.reuse_a = block.taps == 1 && block.depth <= kDepth;
@@ -278,7 +309,13 @@ void begin() {
 
 void end() {
   Waiting& waiting = this_thread.waiting;
-  if (waiting.waits) write_any_codes<false>(this_thread.acc, kWide, waiting.to);
+  if (waiting.waits) write_any_codes<false>(this_thread.acc, kLine, waiting.to);
+  if (waiting.waits && waiting.lines) {
+    Outputs& to = waiting.to;
+    to.scale += kWide, to.y += kWide;
+    if (to.residual) to.residual += kWide;
+    write_any_codes<false>(this_thread.acc + kWide, kLine, to);
+  }
   waiting.waits = false;
   _tile_release();  // tiles in use make every task switch save 8 KiB more
   _mm256_zeroupper();

@@ -106,7 +106,7 @@ void run_lines(const Block& block, int n) {
   const Quantizer left = prepare(to);
   for_strips(block, n, kPanels, [&](const int32_t* acc, int row, int m) {
     set_outputs(to, block, row, m, n);
-    write_lines<Kind>(acc, row_of_sums(kPanels), to, left, right);
+    write_lines<Kind>(acc, row_of_sums(kPanels), to, left, right, 0, m);
   });
 }
 
