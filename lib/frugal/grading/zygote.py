@@ -38,6 +38,7 @@ def main() -> None:
     importlib.import_module("torch.fx.experimental.symbolic_shapes")  # what backward(gradient) imports, slowly
     warnings.simplefilter("ignore")
     warm(settings["warm"])
+    warm_torch()
     gc.freeze()  # what is here now stays shared with every child
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(b"ready")
@@ -66,6 +67,19 @@ def warm(modules: list[str]) -> None:
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+
+
+def warm_torch() -> None:
+    """Let torch look at the processor now: at the first operation of a kind it reads /proc, which no worker has."""
+    x = torch.ones(2, 3, 8, 8)
+    with contextlib.suppress(RuntimeError), torch.no_grad():
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            y = x.to(dtype)
+            _ = y * 2, y @ y.transpose(-1, -2), torch.nn.functional.conv2d(y, y[:, :, :3, :3])
+    with contextlib.suppress(RuntimeError), torch.no_grad():
+        codes = torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)
+        _ = codes.dequantize(), torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)
+        _ = torch.linalg.svd(x[0, 0]), torch.fft.fft(x), torch.sort(x)
 
 
 def keep(wire: int, leash: int, limits: Limits, settings: dict) -> None:
