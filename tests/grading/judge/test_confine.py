@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from pathlib import Path
+
 import pytest
 from tiny_lab import Bench
 
@@ -121,3 +125,33 @@ def test_another_platform_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch)
 )
 def test_a_computation_is_not_hindered(bench: Bench, action: str) -> None:
     assert "came through" in ask(bench, f"found = attempt(lambda: {action})")
+
+
+def below_the_sandbox() -> int:
+    """Count the processes of every zygote on this machine, from outside."""
+    found = 0
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += b"frugal.grading.zygote" in place.read_bytes()
+    return found
+
+
+def test_nothing_that_a_submission_started_outlives_it(bench: Bench) -> None:
+    stay = """
+        import os, time
+
+        for _ in range(3):
+            if os.fork() == 0:
+                os.setsid()
+                while True:
+                    time.sleep(1)
+
+        def double(x):
+            return 2 * x
+        """
+    before = below_the_sandbox()
+    assert bench.submit({"double": stay}).results[0].passed
+    until = time.monotonic() + 5
+    while below_the_sandbox() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert below_the_sandbox() <= before

@@ -55,18 +55,20 @@ def message(head: object, *blobs: bytes) -> bytes:
     return struct.pack("!II", len(text), len(blobs)) + text + b"".join(struct.pack("!Q", len(b)) + b for b in blobs)
 
 
+@settings(deadline=None)
 @given(values)
 def test_plain_values_arrive_as_they_were(value) -> None:
     assert digest(CODEC.decode(CODEC.encode(value))) == digest(value)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused_and_nothing_else_happens(raw: bytes) -> None:
     with contextlib.suppress(WireError):
         CODEC.decode(raw)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300, deadline=None)
 @given(json_values, st.lists(st.binary(max_size=16), max_size=3))
 def test_any_json_is_data_or_is_refused(head, blobs: list[bytes]) -> None:
     try:
@@ -76,6 +78,7 @@ def test_any_json_is_data_or_is_refused(head, blobs: list[bytes]) -> None:
     assert type(found).__module__ in ("builtins", "fractions", "collections", "torch", "torch.nn.parameter", "numpy")
 
 
+@settings(deadline=None)
 @given(values, st.integers(0, 400), st.binary(min_size=1, max_size=4))
 def test_a_message_with_wrong_bytes_in_it_is_data_or_is_refused(value, place: int, bad: bytes) -> None:
     raw = bytearray(CODEC.encode([value, torch.ones(2, 3)]))
