@@ -112,7 +112,7 @@ def main(file: str | None, threads: int, rounds: int) -> None:
         rows += rows_of(shape, race(runners, rounds=rounds, threads=threads))
     columns = ("m", "n", "k", "contestant", "latency_us", "gmacs_per_s", "times_float32", "weight_bytes")
     click.echo(lay_out(columns, [[row[column] for column in columns] for row in rows]))
-    noisy = sorted({str(row["noise"]) for row in rows if str(row["noise"]).startswith("noisy")})
+    noisy = {(row["m"], row["n"], row["k"]) for row in rows if str(row["noise"]).startswith("noisy")}
     result = record(rows, {"threads": threads, "noisy_shapes": len(noisy), **summarize(rows)})
     for key, value in result["summary"].items():
         click.echo(f"{key}: {value}")
