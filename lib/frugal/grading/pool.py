@@ -23,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ from frugal.grading.verdict import Report
 
 BUDGET_S = 420.0  # one submission; the judge's own limit, Limits.submission_seconds, ends long before
 GRACE_S = 90.0  # for a process to start, and for its judge to import torch
+WORKERS_DIED = "every worker that judged it died:"
 CONNECT_S = 20.0  # to reach a scheduler
 WINDOW = 2  # submissions handed out for each process: one under way, one waiting
 
@@ -200,6 +201,8 @@ def _outcome(item: Item, future: Future[str]) -> Outcome[Item]:
         return Outcome(item, Report.from_json(future.result()))
     if isinstance(error, (LabDiffers, SandboxMissing)):  # true for every submission, so it is no submission's trouble
         raise error
+    if type(error).__name__ == "KilledWorker":
+        return Outcome(item, None, f"{WORKERS_DIED} {error}")
     return Outcome(item, None, f"the judge failed: {type(error).__name__}: {error}")
 
 
@@ -281,14 +284,28 @@ def judge_on_cluster(
     with client:
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         pool = client.get_executor(pure=False, retries=1)
-        waiting = _Waiting(items)
-        flying: dict[Future[str], Item] = {}
-        while flying or not waiting.empty:
-            while len(flying) < WINDOW * workers and not waiting.empty:
-                item = waiting.take()
-                flying[pool.submit(judge_one, bench, content(item))] = item
-            done, late = wait(flying, timeout=2 * (bench.budget_s + GRACE_S), return_when=FIRST_COMPLETED)
-            for future in done:
-                yield _outcome(flying.pop(future), future)
-            if not done:  # nobody works any more
-                yield from (Outcome(flying.pop(future), None, "no worker of the cluster answered") for future in late)
+        suspects: list[Item] = []
+        for outcome in _judge_on(pool, items, content, bench, WINDOW * workers):
+            if outcome.trouble.startswith(WORKERS_DIED):
+                suspects.append(outcome.item)  # its worker died, perhaps of another one's submission
+            else:
+                yield outcome
+        for item in suspects:
+            yield from _judge_on(pool, [item], content, bench, 1)
+
+
+def _judge_on(
+    pool: Executor, items: Iterable[Item], content: Callable[[Item], bytes], bench: Bench, window: int
+) -> Iterator[Outcome[Item]]:
+    """Keep a cluster busy with a window of items; it replaces dead workers by itself."""
+    waiting = _Waiting(items)
+    flying: dict[Future[str], Item] = {}
+    while flying or not waiting.empty:
+        while len(flying) < window and not waiting.empty:
+            item = waiting.take()
+            flying[pool.submit(judge_one, bench, content(item))] = item
+        done, late = wait(flying, timeout=2 * (bench.budget_s + GRACE_S), return_when=FIRST_COMPLETED)
+        for future in done:
+            yield _outcome(flying.pop(future), future)
+        if not done:  # nobody works any more
+            yield from (Outcome(flying.pop(future), None, "no worker of the cluster answered") for future in late)

@@ -1,5 +1,6 @@
 """A process that dies, hangs or stops takes nobody else's mark with it."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -100,13 +101,13 @@ def cluster():
     distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
     import dask
 
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "10s", "distributed.admin.log-length": 0}),
-        distributed.LocalCluster(
+    with dask.config.set({"distributed.comm.timeouts.connect": "10s", "distributed.admin.log-length": 0}):
+        made = distributed.LocalCluster(
             n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-        ) as made,
-    ):
+        )
         yield made
+        with contextlib.suppress(AssertionError):  # Dask's own, where a worker is just being started again
+            made.close()
 
 
 @pytest.mark.slow
@@ -131,4 +132,4 @@ def test_a_submission_that_kills_every_worker_it_meets_is_given_up_alone(cluster
     trouble = [outcome.trouble for outcome in outcomes if outcome.report is None]
     assert len(outcomes) == 7
     assert len(trouble) == 1
-    assert "KilledWorker" in trouble[0]
+    assert "every worker that judged it died" in trouble[0]
