@@ -68,7 +68,8 @@ loose_packages() {
   "$1/bin/python" -c '
 import pathlib, tomllib
 project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
-print("\n".join(project["dependencies"] + project["optional-dependencies"]["dev"]))' > "$list"
+extras = project["optional-dependencies"]
+print("\n".join(sum((extras[name] for name in ("dev", "cluster", "postgres")), project["dependencies"])))' > "$list"
   "$1/bin/python" -m pip install -q --disable-pip-version-check -r "$list" ||
     fail "pip could not install the packages. Is there a network? What pip said stands above."
   rm -f "$list"
@@ -93,7 +94,7 @@ lock() {
   local venv=$1; shift
   # Not the extra `peers`: `make setup` installs all that is pinned, and a bench is the only one to want those.
   env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
-    "$venv/bin/uv" pip compile --no-config --universal --python-version "$OLDEST" --extra book --extra dev \
+    "$venv/bin/uv" pip compile --no-config --universal --python-version "$OLDEST" --extra book --extra dev --extra cluster --extra postgres \
     --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@" --quiet -o constraints.txt pyproject.toml
   say "constraints.txt pins $(grep -c == constraints.txt) packages"
 }
