@@ -8,7 +8,7 @@ import pytest
 
 from frugal.cli.main import COMMANDS
 
-TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "environment.yml", ".ci/run")
+TEXTS = ("README.md", "INSTRUCTOR.md", "CONTRIBUTING.md", "CHANGELOG.md", "environment.yml", ".ci/run")
 
 
 @pytest.fixture(scope="module")
