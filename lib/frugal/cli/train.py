@@ -42,6 +42,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "resnet8_drawn": Recipe(images=40_000, epochs=8, lr=0.1, weight_decay=1e-3),
     "mobilenet_drawn": Recipe(images=40_000, epochs=6, lr=0.1, weight_decay=5e-4),
+    "efficientnet_drawn": Recipe(images=40_000, epochs=6, lr=0.1, weight_decay=5e-4),
     "llama_drawn": Recipe(images=16_000, epochs=1, lr=4e-3, weight_decay=0.1, batch_size=16, optimizer="adamw"),
 }
 

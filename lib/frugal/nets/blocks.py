@@ -1,4 +1,4 @@
-"""What several networks share: convolutions, their first weights, and loading weights that must fit exactly."""
+"""What several networks share: convolutions, gates, first weights, and loading weights that must fit exactly."""
 
 from __future__ import annotations
 
@@ -33,6 +33,33 @@ def initialise_convs_(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+class SqueezeExcitation(nn.Module):
+    """A gate for each channel, computed from the whole picture: ``x · sigmoid(fc2(act(fc1(mean of x))))``.
+
+    Paper:  Hu et al., "Squeeze-and-excitation networks", CVPR 2018, section 3. Lecture: slide 15.
+
+    Args:
+        channels: of the input and the output.
+        squeezed: channels between the two layers.
+        activation: between them; ReLU in the paper, SiLU in EfficientNet.
+
+    >>> import torch
+    >>> SqueezeExcitation(8, 2)(torch.ones(1, 8, 5, 5)).shape
+    torch.Size([1, 8, 5, 5])
+    """
+
+    def __init__(self, channels: int, squeezed: int, activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.activation = activation()
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.scale_activation = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale_activation(self.fc2(self.activation(self.fc1(self.avgpool(x)))))
 
 
 def load_exactly_(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from frugal.core.errors import CheckpointMismatch
 from frugal.nets.blocks import load_exactly_
+from frugal.nets.efficientnet_v2 import efficientnet_v2_small
 from frugal.nets.llama import Llama, LlamaShape
 from frugal.nets.mobilenet_v2 import mobilenet_v2_small
 from frugal.nets.resnet import resnet8_cifar
@@ -32,6 +33,7 @@ def llama_small() -> nn.Module:
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet8_drawn": resnet8_cifar,
     "mobilenet_drawn": mobilenet_v2_small,
+    "efficientnet_drawn": efficientnet_v2_small,
     "llama_drawn": llama_small,
 }
 READ_STORIES = ("llama_drawn",)
@@ -66,10 +68,10 @@ class Card:
 
 
 def names() -> tuple[str, ...]:
-    """The checkpoints there are: two classify drawn pictures, one continues drawn stories.
+    """The checkpoints there are: three classify drawn pictures, one continues drawn stories.
 
     >>> names()
-    ('resnet8_drawn', 'mobilenet_drawn', 'llama_drawn')
+    ('resnet8_drawn', 'mobilenet_drawn', 'efficientnet_drawn', 'llama_drawn')
     """
     return tuple(NETWORKS)
 
@@ -78,7 +80,7 @@ def classifiers() -> tuple[str, ...]:
     """The checkpoints that take drawn pictures.
 
     >>> classifiers()
-    ('resnet8_drawn', 'mobilenet_drawn')
+    ('resnet8_drawn', 'mobilenet_drawn', 'efficientnet_drawn')
     """
     return tuple(name for name in NETWORKS if name not in READ_STORIES)
 
