@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import symtable
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 
 
@@ -40,13 +42,16 @@ def plain(source: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def names(source: str) -> Names:
-    """Read the global names of a cell; none where the text is not Python."""
-    text = plain(source)
+    """Read the global names of a cell; none where the text is not Python, or nested deeper than anybody writes."""
     try:
-        tree = ast.parse(text)
-        table = symtable.symtable(text, "cell", "exec")
+        return _read(plain(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Names()
+
+
+def _read(text: str) -> Names:
+    tree = ast.parse(text)
+    table = symtable.symtable(text, "cell", "exec")
     binds = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     uses: set[str] = set()
     _inner(table, binds, uses)
@@ -197,6 +202,15 @@ def visible(source: str) -> str:
         elif not inside:
             kept.append(line)
     return "\n".join(kept)
+
+
+def printable(words: str) -> str:
+    """Return a student's words without what acts on a terminal or a database, turns the direction, or is half a letter.
+
+    >>> printable("red: \\x1b[31m, zero: \\0")
+    'red: ?[31m, zero: ?'
+    """
+    return _ACTING.sub("?", words)
 
 
 @functools.lru_cache(maxsize=1024)

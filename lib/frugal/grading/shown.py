@@ -8,7 +8,10 @@ and of their metadata only the names of cells.
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,12 +21,14 @@ from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
+from frugal.grading.cells import printable
 from frugal.grading.gradebook import grade_id
 from frugal.grading.verdict import CellResult, Report
 
 TEXT = 20_000  # characters of one output
 PICTURE = 2 << 20  # bytes of one picture
 OUTPUTS = 20  # of one cell
+_SCHEME = re.compile("(javascript|vbscript):", re.IGNORECASE)
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -107,13 +112,16 @@ def _graded(name: str, ours: NotebookNode, handed_out: NotebookNode | None, sour
 
 def _cell(kind: str, source: str, *, clean: bool = True) -> NotebookNode:
     if kind == "code":
-        return new_code_cell(source)
-    text = _cleaned(source) if clean else source
+        return new_code_cell(printable(source) if clean else source)
+    text = _cleaned(printable(source)) if clean else source
     return new_markdown_cell(text) if kind == "markdown" else new_raw_cell(text)
 
 
 @lru_cache(maxsize=4096)  # most words of a submission are the lab's own
 def _cleaned(text: str) -> str:
+    bare = re.sub(r"[\s\\]", "", html.unescape(text))
+    if _SCHEME.search(bare):  # [a link](javascript:...) is no HTML before it is shown: shown as code it is no link
+        return textwrap.indent(text, "    ", lambda line: True)
     return SanitizeHTML().sanitize_html_tags(text) if "<" in text or "&" in text else text
 
 
@@ -129,7 +137,7 @@ def source(cell: Mapping[str, Any]) -> str:
 
 def _text(value: object) -> str:
     text = "".join(map(str, value)) if isinstance(value, list) else str(value or "")
-    text = "".join(char for char in text if char >= " " or char in "\n\t")
+    text = printable(text)
     return text if len(text) <= TEXT else f"{text[:TEXT]}\n… {len(text) - TEXT} more characters"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from frugal.grading import cells as text
 from frugal.grading.lab import Lab
 
-MOST_CELLS, LONGEST_CELL = 2000, 1 << 20
+MOST_CELLS, MOST_CODE = 2000, 1 << 20  # a solved lab has 100 cells and 60,000 characters of code
 
 
 class Unreadable(Exception):
@@ -109,15 +109,21 @@ def _cells(raw: bytes) -> list[tuple[str, str]]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise Unreadable("this file has no cells, so it is no notebook of today's format; save it again in JupyterLab")
-    found = []
+    found: list[tuple[str, str]] = []
+    total = 0
     for cell in cells[:MOST_CELLS]:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         source = cell.get("source", "")
         if isinstance(source, list):
             source = "".join(line for line in source if isinstance(line, str))
-        if isinstance(source, str) and len(source) <= LONGEST_CELL:
+        if isinstance(source, str):
+            total += len(source)
             found.append((_identity(cell), source))
+    if total > MOST_CODE:
+        raise Unreadable(
+            f"this notebook has {total:,} characters of code, {MOST_CODE:,} are allowed; leave data in files"
+        )
     return found
 
 

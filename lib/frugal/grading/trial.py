@@ -10,6 +10,7 @@ import array
 import ast
 import builtins
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -75,7 +76,7 @@ class Trial:
                 else:
                     self._judge(self.cells[step.id], self.names, say)
                 while self.log:
-                    say(log=self.log.pop(0))
+                    say(log=text.printable(self.log.pop(0)))
             above: dict[str, Any] = {}
             for cell, names in later:
                 names = {**above, **names}
@@ -147,7 +148,8 @@ class Trial:
         """Return a line to a new worker that is confined and knows its seed."""
         line, self.ahead = self.ahead or self._order(), None
         line.hello(self.limits.start_seconds)
-        line.ask(["begin", {"dataclasses": list(self.dataclasses), "seed": (self.seed * 7919 + 1) % (1 << 62)}])
+        theirs = int.from_bytes(hashlib.sha256(f"worker {self.seed}".encode()).digest()[:7], "big")  # tells not ours
+        line.ask(["begin", {"dataclasses": list(self.dataclasses), "seed": theirs}])
         return line
 
     # ---- the tests ---------------------------------------------------------------------------------------------------
@@ -178,8 +180,8 @@ class Trial:
             "points": cell.points if passed else 0.0,
             "max_points": cell.points,
             "passed": passed,
-            "message": message,
-            "detail": detail,
+            "message": text.printable(message),
+            "detail": text.printable(detail),
             "seconds": round(time.monotonic() - began, 4),
         }
 

@@ -6,10 +6,14 @@ is told not to make vector code out of plain loops, so that a kernel is as fast 
 
 What was compiled is kept in a private folder of the system's temporary one, named by a hash of the text and the
 command, so that a check that runs twice compiles once.
+
+A text may name any file (``#include``, ``.incbin``) and ask for any amount of work. So the compiler gets limits, and
+where bubblewrap is installed it sees the system's folders and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -17,6 +21,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,6 +33,7 @@ from frugal.show.cpp.errors import CompileFailed, NoCompiler
 
 COMPILERS = ("c++", "g++", "clang++")
 LIMIT_S = 30.0
+LONGEST_COMPLAINT = 1 << 20
 KEPT = 400  # libraries in the cache; the oldest go first
 YOURS, OURS = "cell", "caller"  # what the compiler calls the two parts of a text
 COMMON = ("-std=c++20", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno")
@@ -43,6 +49,9 @@ PATHS = {
     "dotprod": ("-march=armv8.2-a+dotprod",),
     "i8mm": ("-march=armv8.2-a+dotprod+i8mm",),
 }
+MOST_MEMORY, LARGEST_FILE = 2 << 30, 64 << 20  # bytes; a lab's kernel takes 100 MB and 20 kB
+OUT = "/out"  # the only folder that a confined compiler writes to
+SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ld.so.cache")
 INSTALL = "install g++ or clang++ (Debian, Ubuntu: apt install g++; macOS: xcode-select --install) and run this again"
 _COMPLAINT = re.compile(r"^(?P<file>\w+):(?P<line>\d+):(?:\d+:)? (?P<kind>fatal error|error): (?P<text>.*)$", re.M)
 
@@ -103,29 +112,86 @@ def build(text: str, flags: tuple[str, ...], libraries: tuple[str, ...] = ()) ->
     target = _folder() / f"{hashlib.sha256(chr(0).join(about).encode()).hexdigest()[:32]}.bin"
     if target.is_file():
         return target
-    partial = target.with_name(f"{target.name}.{os.getpid()}")
-    command = [compiler.path, *flags, "-x", "c++", "-", "-o", str(partial), *libraries]
-    try:
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix="build-") as room:
+        made = Path(room) / "made.bin"
+        jail = _jail(compiler, room)
+        seen = f"{OUT}/{made.name}" if jail else str(made)
+        command = [*jail, compiler.path, *flags, "-x", "c++", "-", "-o", seen, *libraries]
         ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN  # inherited, and clang waits for its own parts
-        done = subprocess.run(
-            command,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            cwd=_folder(),
-            preexec_fn=_wait_for_children if ignored else None,
-        )
-    except subprocess.TimeoutExpired:
-        raise CompileFailed(f"the compiler was stopped after {LIMIT_S:g} s") from None
-    if done.returncode or not partial.is_file():  # a process that ignores SIGCHLD reads 0 for any status
-        raise CompileFailed(done.stderr.strip() or f"the compiler ended with {done.returncode}")
-    os.replace(partial, target)
+        status, said = _run(command, text, room, wait=ignored)
+        if status or not made.is_file():  # a process that ignores SIGCHLD reads 0 for any status
+            raise CompileFailed(said.strip() or f"the compiler ended with {status}")
+        os.replace(made, target)
     return target
 
 
-def _wait_for_children() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def _run(command: list[str], text: str, folder: str, *, wait: bool) -> tuple[int, str]:
+    """Run a compiler with limits; whatever it started ends with it."""
+
+    def prepare() -> None:
+        if wait:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _set_limits()
+
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        preexec_fn=prepare,
+        start_new_session=True,
+    )
+    try:
+        _, said = process.communicate(text.encode(errors="replace"), timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise CompileFailed(f"the compiler was stopped after {LIMIT_S:g} s") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode, said[:LONGEST_COMPLAINT].decode(errors="replace")
+
+
+def _set_limits() -> None:
+    import resource  # POSIX has it
+
+    for what, most in (
+        (resource.RLIMIT_FSIZE, LARGEST_FILE),
+        (resource.RLIMIT_DATA, MOST_MEMORY),
+        (resource.RLIMIT_CPU, int(LIMIT_S)),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _jail(compiler: Compiler, folder: str) -> list[str]:
+    """What stands before the compiler's command: it sees the system, itself, ``folder``. Empty without bubblewrap."""
+    bwrap = shutil.which("bwrap") if sys.platform.startswith("linux") else None
+    if bwrap is None or not _jail_works(bwrap):
+        return []
+    command = [*_walls(bwrap), "--bind", folder, OUT, "--chdir", OUT]
+    home = Path(compiler.path).resolve().parent.parent  # a compiler of its own prefix, such as conda's
+    for place in {str(home), str(Path(compiler.path).parent.parent)} - {"/", "/usr"}:
+        command += ["--ro-bind", place, place]
+    return [*command, "--"]
+
+
+def _walls(bwrap: str) -> list[str]:
+    command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    command += ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LC_ALL", "C", "--tmpfs", "/tmp"]
+    command += ["--dev-bind", "/dev/null", "/dev/null"]
+    for place in SYSTEM:
+        command += ["--ro-bind-try", place, place]
+    return command
+
+
+@cache
+def _jail_works(bwrap: str) -> bool:
+    done = subprocess.run([*_walls(bwrap), "--", "true"], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def kernel_flags(vectorise: bool) -> tuple[str, ...]:

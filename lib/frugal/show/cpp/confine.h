@@ -61,6 +61,7 @@ void few_calls() {
       SYS_execve, SYS_execveat, SYS_clone,  SYS_socket,           SYS_socketpair,        SYS_connect,    SYS_ptrace,
       SYS_kill,   SYS_tkill,    SYS_bpf,    SYS_process_vm_readv, SYS_process_vm_writev, SYS_prlimit64,  SYS_setsid,
       SYS_unshare, SYS_mount,   SYS_keyctl, SYS_perf_event_open,  SYS_userfaultfd,       434, 438, 424, 425,
+      SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_shmget, SYS_semget, SYS_msgget, SYS_memfd_create, SYS_setpriority,
 #if defined(__x86_64__)
       SYS_fork,   SYS_vfork,
 #endif

@@ -26,6 +26,7 @@ namespace {
 constexpr int kBuffers = 32, kSets = 4, kParameters = 12;
 constexpr int64_t kWall = int64_t{16} << 20;  // a stride too far lands in it as well; it costs addresses, not memory
 constexpr rlim_t kOutputBytes = 1 << 16;
+constexpr rlim_t kAddresses = rlim_t{4} << 30;  // buffers and walls are mapped before; a kernel needs a few MB
 
 struct Buffer {
   int64_t offset, bytes;  // in the shared file, whole pages
@@ -119,6 +120,7 @@ int main(int, char** arguments) {
   setvbuf(stdout, nullptr, _IONBF, 0);
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, kOutputBytes);
+  limit(RLIMIT_AS, kAddresses);
   catch_signals();
 
   confine(arguments[1]);
