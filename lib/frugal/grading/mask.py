@@ -22,8 +22,12 @@ from frugal.grading import cells as text
 from frugal.grading.lab import PACKAGE, Lab
 
 METHODS = ("quant", "prune", "kernels", "survey", "graph")  # packages whose every function may be an exercise
+CARDS = f"{PACKAGE.name}.quant.recipe"  # names put together: its bodies run while it is imported and hold no method
 LEFT_OUT = ("authoring", "bench", "cli", "__main__")
-GRADING = ("__init__", "errors", "limits", "wire", "confine", "zygote", "worker", "modules")  # what a worker runs on
+GRADING = (  # what a worker runs on
+    *("__init__", "errors", "limits", "plain", "packing", "opening", "wire"),
+    *("confine", "zygote", "worker", "modules", "edits"),
+)
 GONE = 'raise NotImplementedError("the library\'s version of {name} is not at hand while a lab is graded")'
 
 AT_IMPORT = ("__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__")
@@ -138,13 +142,25 @@ def _closed(modules: dict[str, _Module], wanted: list[str], hidden: set[str], *,
             continue
         parts: list[ast.AST] = [node]
         if constructors and isinstance(node, ast.ClassDef):
-            own = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name in AT_IMPORT]
+            own = _constructors(node)
             parts = [*own, *node.bases]
             found |= {f"{target}.{each.name}" for each in own}
         else:
             found.add(target)
         waiting += [_resolve(module, each) for part in parts for each in _loads(part)]
     return found
+
+
+def _constructors(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    """Return the methods that run when an object is made: the constructors, and what they call of their own class."""
+    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    waiting, found = [name for name in AT_IMPORT if name in methods], {}
+    while waiting:
+        name = waiting.pop()
+        found[name] = methods[name]
+        named = {each.attr for each in ast.walk(methods[name]) if isinstance(each, ast.Attribute)}
+        waiting += [each for each in named if each in methods and each not in found]
+    return list(found.values())
 
 
 def _with_hooks(module: _Module) -> list[str]:
@@ -171,9 +187,10 @@ def _resolve(module: _Module, name: str) -> str:
 
 
 def _is_method(target: str) -> bool:
-    return target.startswith(tuple(f"{PACKAGE.name}.{each}." for each in METHODS)) or target.startswith(
-        tuple(f"{PACKAGE.name}.{each}:" for each in METHODS)
-    )
+    if target.startswith((f"{CARDS}.", f"{CARDS}:")):
+        return False
+    packages = tuple(f"{PACKAGE.name}.{each}{end}" for each in METHODS for end in ".:")
+    return target.startswith(packages)
 
 
 # ---- how it goes -----------------------------------------------------------------------------------------------------
@@ -282,12 +299,22 @@ def _loads_at_import(tree: ast.Module) -> set[str]:
         else:
             parts = [node]
         for part in parts:
-            found |= {_called(each) for each in ast.walk(part) if isinstance(each, ast.Call)} - {""}
+            found |= {_called(each) for each in _run_now(part) if isinstance(each, ast.Call)} - {""}
     return found
 
 
+def _run_now(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk through an expression, but not into a lambda, which runs when it is called; a field's factory is."""
+    yield node
+    for each in ast.iter_child_nodes(node):
+        if not isinstance(each, ast.Lambda) or (isinstance(node, ast.keyword) and node.arg == "default_factory"):
+            yield from _run_now(each)
+
+
 def _called(node: ast.Call) -> str:
-    function = node.func
+    """Return the name of what a call calls; for a field, what makes its default value."""
+    factory = next((each.value for each in node.keywords if each.arg == "default_factory"), None)
+    function = factory if isinstance(factory, (ast.Name, ast.Attribute)) else node.func
     return (
         function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
     )

@@ -19,9 +19,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
+from frugal.grading.edits import apply
 from frugal.grading.errors import Foul, WireError
 from frugal.grading.limits import Limits
 from frugal.grading.modules import take_apart
@@ -244,7 +244,7 @@ class Line:
         if edits is not None:
             try:
                 changed = self.codec.decode(edits) if type(edits) is bytes else None
-                _apply([*arguments], changed)
+                apply([*arguments], changed)
             except (WireError, TypeError, ValueError) as error:
                 raise Foul(f"an argument was changed in a way that cannot be followed: {error}") from None
         return value
@@ -325,53 +325,6 @@ def _swap(value: Any, new: dict[int, torch.Tensor]) -> Any:
     if type(value) in (dict, OrderedDict):
         return type(value)((key, _swap(each, new)) for key, each in value.items())
     return value
-
-
-def _apply(original: Any, changed: Any) -> None:
-    """Make the changes of a student's function to its arguments here as well."""
-    if isinstance(original, torch.Tensor):
-        if type(changed) not in (torch.Tensor, torch.nn.Parameter) or changed.dtype != original.dtype:
-            raise TypeError("a tensor became something else")
-        if changed.shape != original.shape:
-            raise ValueError("a tensor changed its shape")
-        if not torch.equal(_raw(original), _raw(changed)):
-            with torch.no_grad():
-                original.copy_(changed)
-    elif isinstance(original, np.ndarray):
-        if not isinstance(changed, np.ndarray) or changed.shape != original.shape:
-            raise TypeError("an array became something else")
-        original[...] = changed
-    elif isinstance(original, list) and isinstance(changed, list):
-        if len(original) == len(changed):
-            for place, (old, new) in enumerate(zip(original, changed, strict=True)):
-                if _immutable(old):
-                    original[place] = new
-                else:
-                    _apply(old, new)
-        else:
-            original[:] = changed
-    elif isinstance(original, dict) and isinstance(changed, dict):
-        for key in [key for key in original if key not in changed]:
-            del original[key]
-        for key, new in changed.items():
-            if key in original and not _immutable(original[key]):
-                _apply(original[key], new)
-            else:
-                original[key] = new
-    elif isinstance(original, tuple) and isinstance(changed, tuple):
-        for old, new in zip(original, changed, strict=True):
-            _apply(old, new)
-    elif dataclasses.is_dataclass(original) and type(original) is type(changed):
-        for field in dataclasses.fields(original):
-            _apply(getattr(original, field.name), getattr(changed, field.name))
-
-
-def _raw(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().contiguous().reshape(-1).view(torch.uint8) if x.numel() else x
-
-
-def _immutable(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, bytes, complex))
 
 
 # ---- stand-ins -------------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def _say(wire: int, text: str) -> None:
     """Tell the judge why there is no worker."""
     with contextlib.suppress(OSError, ValueError):
         sock = socket.socket(fileno=os.dup(wire))
-        message = json.dumps({"l": ["broken", text[-1500:]]}).encode()
+        message = json.dumps(["broken", text[-1500:]]).encode()
         send(sock, len(message).to_bytes(4, "big") + bytes(4) + message, 1.0)
 
 
