@@ -93,7 +93,7 @@ ATTACKS = (
             only="naive_gemm"),
     _kernel("N-link", "ask the linker for a library of one's own", "", 'asm(".section .interp\\n.string \\"/scratch/x\\"\\n.text");',
             only="naive_gemm"),
-    _kernel("N-line", "pretend that errors stand elsewhere", "", f'#line 1 "{LEAK}"\nx;', only="naive_gemm"),
+    _kernel("N-line", "pretend that errors stand elsewhere", "", '#line 1 "/etc/passwd"\nx;', only="naive_gemm"),
     _kernel("N-caller", "define the caller oneself, and end the text there", "", 'extern "C" void frugal_call(void* const*, const double*) {}\n#if 0',
             only="naive_gemm"),
     _kernel("N-undefined", "end the text within an open condition", "}\n#if 0\n{", only="naive_gemm"),
