@@ -1,9 +1,13 @@
-"""Round the published CIFAR-10 networks to 8, 6 and 4 bits, without training, and measure what is left.
+"""Quantize the published CIFAR-10 networks to 8, 6 and 4 bits, without training, and measure what is left.
 
-    FRUGAL_DATA=FOLDER python benchmarks/ptq.py [--json FILE] [--images N] [--networks resnet20,resnet56]
+    FRUGAL_DATA=FOLDER python benchmarks/ptq.py [--json FILE] [--images N] [--networks resnet20,resnet56] [--from FILE]
 
-Round to nearest, batch norm folded, weights over all their values, every layer quantized unless said otherwise,
-activations calibrated on 512 images of training batch 1, accuracy on the test images.
+First round to nearest, batch norm folded, weights over all their values, every layer quantized unless said otherwise,
+activations calibrated on 512 images of training batch 1. Then the recipes of ``quant/recipe``: what is known better,
+from 1,024 unlabelled images of training batch 1, and without any image. Accuracy on the test images.
+
+The file is written after every row. ``--from FILE`` takes the rows that an earlier run has measured; several networks
+can so be measured beside each other and put together.
 """
 
 from __future__ import annotations
@@ -11,9 +15,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
+import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -23,15 +30,41 @@ from frugal.data.calibration import calibration_batches
 from frugal.graph.fold import fold_batchnorm
 from frugal.measure.accuracy import accuracy
 from frugal.measure.record import record, save
+from frugal.measure.results import lay_out, read
 from frugal.nets.resnet import load_published, resnet20_cifar, resnet56_cifar
 from frugal.quant.config import QuantConfig, weights_and_activations
 from frugal.quant.convert import quantize_model, weight_bytes
+from frugal.quant.recipe import KNOWN, Recipe, quantize, step
+from frugal.quant.recipe.known import at
 
 NETWORKS = {
     "resnet20": (resnet20_cifar, "resnet20-12fca82f.th"),
     "resnet56": (resnet56_cifar, "resnet56-4bfd9763.th"),
 }
 BITS = (8, 6, 4)
+NEAREST = "round to nearest"
+IMAGES = 1024
+OF_A_ROW = ("network", "bits", "method", "weights", "activations", "first_last_bits", "range")
+Row = dict[str, Any]
+
+
+def recipes() -> Iterator[tuple[Row, Recipe]]:
+    """Yield each recipe with the words that name it in the table."""
+    fitted, learned = KNOWN["omse_bias_w4a4"], KNOWN["adaround_w4a4"]
+    learned = replace(learned, rounding=step("adaround", steps=400, rows=10_000))
+    without_ends: dict[str, Any] = {"allocation": ()}
+    drawn = replace(KNOWN["zeroq_w8a8"], data=step("distilled", count=32, steps=100))
+    ends, all_four = {"bits": "W4A4", "first_last_bits": 8}, {"bits": "W4A4", "first_last_bits": 4}
+    eight = {"bits": "W8A8", "first_last_bits": 8}
+    yield {**ends, "method": "AdaRound, bias"}, learned
+    yield {**all_four, "method": "AdaRound, bias"}, replace(learned, **without_ends)
+    yield {**eight, "method": "no image: DFQ"}, KNOWN["dfq_w8a8"]
+    yield {**eight, "method": "no image: input scales, after SPIQ"}, KNOWN["spiq_w8a8"]
+    yield {**ends, "method": "least squares, bias"}, fitted
+    yield {**ends, "method": "GPTQ, bias"}, KNOWN["gptq_w4a4"]
+    yield {"bits": "W6A6", "first_last_bits": 6, "method": "AdaRound, bias"}, at(replace(learned, **without_ends), 6)
+    yield {**all_four, "method": "least squares, bias"}, replace(fitted, **without_ends)
+    yield {**eight, "method": "no image: ranges on distilled ones, ZeroQ"}, drawn
 
 
 def choices() -> Iterator[tuple[dict[str, object], QuantConfig]]:
@@ -54,6 +87,7 @@ def choice(
 ) -> tuple[dict[str, object], QuantConfig]:
     words = {
         "bits": f"W{bits}A{bits}",
+        "method": NEAREST,
         "weights": "per channel" if per_channel else "per tensor",
         "activations": "symmetric" if symmetric_activations else "affine",
         "first_last_bits": first_last_bits or bits,
@@ -75,71 +109,125 @@ def load(name: str, folder: Path) -> nn.Module:
     return load_published(make(), folder / "resnet_cifar10" / file).eval()
 
 
-def measure(name: str, folder: Path, images: Tensor, labels: Tensor, calibration: list[Tensor]) -> list[dict]:
+class Table:
+    """The rows, measured or taken from earlier runs, and the file that they go to."""
+
+    def __init__(self, earlier: list[dict[str, Any]], images: int, file: str | None, only: str = "") -> None:
+        self.known = {identity(row): row for result in earlier for row in result["rows"]}
+        self.commands = list(dict.fromkeys(result["command"] for result in earlier))
+        self.rows: list[Row] = []
+        self.images, self.file, self.only = images, file, only
+
+    def lacks(self, words: Row) -> bool:
+        """Take the row over if it is known; say whether it must be measured."""
+        if identity(words) in self.known:
+            self.rows.append({**words, **self.known[identity(words)]})
+            return False
+        return self.only in words.get("method", "")
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.write()
+
+    def result(self) -> dict[str, Any]:
+        result = record(self.rows, {"test_images": self.images, **summarize(self.rows)})
+        result["command"] = " && ".join([*self.commands, result["command"]])
+        return result
+
+    def write(self) -> None:
+        if self.file:
+            save(self.result(), self.file)
+
+
+def identity(row: Row) -> tuple[Any, ...]:
+    """What tells a row from the others; before there were recipes, all were rounded to the nearest."""
+    return tuple({"method": NEAREST, **row}.get(word) for word in OF_A_ROW)
+
+
+def measure(name: str, folder: Path, images: Tensor, labels: Tensor, calibration: list[Tensor], table: Table) -> None:
     model = load(name, folder)
-    full = accuracy(model, images, labels)
     folded = fold_batchnorm(model)
-    rows = [{"network": name, "bits": "fp32", "accuracy_percent": round(full, 2), "size_bytes": weight_bytes(folded)}]
-    for words, config in tqdm(list(choices()), desc=name, file=sys.stderr):
-        quantized = quantize_model(folded, config, calibration)
-        percent = accuracy(quantized, images, labels)
-        rows.append(
-            {"network": name, **words, "accuracy_percent": round(percent, 2), "size_bytes": weight_bytes(quantized)}
-        )
-    return rows
+    whole: Row = {"network": name, "bits": "fp32"}
+    if table.lacks(whole):
+        percent = round(accuracy(model, images, labels, batch_size=100), 2)
+        table.add({**whole, "accuracy_percent": percent, "size_bytes": weight_bytes(folded)})
+    plain = torch.cat(calibration)[:512].split(128)
+    for words, config in tqdm(list(choices()), desc=f"{name}, to nearest", file=sys.stderr):
+        if table.lacks(row := {"network": name, **words}):
+            network = quantize_model(folded, config, plain)
+            percent = round(accuracy(network, images, labels, batch_size=100), 2)
+            table.add({**row, "accuracy_percent": percent, "size_bytes": weight_bytes(network)})
+    for words, recipe in tqdm(list(recipes()), desc=f"{name}, recipes", file=sys.stderr):
+        if table.lacks(row := {"network": name, **words}):
+            made = quantize(model, recipe, calibration)
+            percent = round(accuracy(made.network, images, labels, batch_size=100), 2)
+            size, seconds = made.report.size_bytes, round(made.report.seconds, 1)
+            table.add({**row, "accuracy_percent": percent, "size_bytes": size, "seconds": seconds})
 
 
-def summarize(rows: list[dict]) -> dict[str, float]:
-    """Quote the best W4A4 of each network with its first and last layers at 8 bits, and W8A8 per channel, affine."""
-    summary = {}
+def summarize(rows: list[Row]) -> dict[str, float]:
+    """Quote for each network float32, W8A8 as plain as it gets, and the best of each other kind that was measured.
+
+    w8a8:              round to nearest, per channel, affine, min-max.
+    w6a6, w4a4_all:    every layer at that width.
+    w4a4:              the first and the last layer at 8 bits.
+    datafree_w8a8:     no image at all.
+    """
+    summary: dict[str, float] = {}
     for name in dict.fromkeys(row["network"] for row in rows):
         of_this = [row for row in rows if row["network"] == name]
-        summary[f"{name}_fp32"] = of_this[0]["accuracy_percent"]
-        for bits in ("W8A8", "W6A6"):
-            summary[f"{name}_{bits.lower()}"] = next(
-                row["accuracy_percent"]
+        kinds = {
+            "fp32": [row for row in of_this if row["bits"] == "fp32"],
+            "w8a8": [
+                row
                 for row in of_this
-                if (row["bits"], row.get("weights"), row.get("activations")) == (bits, "per channel", "affine")
-            )
-        summary[f"{name}_w4a4"] = max(
-            row["accuracy_percent"] for row in of_this if (row["bits"], row.get("first_last_bits")) == ("W4A4", 8)
-        )
+                if (row["bits"], row.get("weights"), row.get("activations")) == ("W8A8", "per channel", "affine")
+            ],
+            "w6a6": [row for row in of_this if row["bits"] == "W6A6"],
+            "w4a4": [row for row in of_this if (row["bits"], row.get("first_last_bits")) == ("W4A4", 8)],
+            "w4a4_all": [row for row in of_this if (row["bits"], row.get("first_last_bits")) == ("W4A4", 4)],
+            "datafree_w8a8": [row for row in of_this if row.get("method", "").startswith("no image")],
+        }
+        summary |= {
+            f"{name}_{kind}": max(row["accuracy_percent"] for row in found) for kind, found in kinds.items() if found
+        }
     return summary
 
 
-def print_table(rows: list[dict]) -> None:
-    columns = ("network", "bits", "weights", "activations", "first_last_bits", "range", "accuracy_percent")
-    table = [columns, *(tuple(str(row.get(column, "")) for column in columns) for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
-    for line in table:
-        click.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+def print_table(rows: list[Row]) -> None:
+    columns = ("network", "bits", "method", "weights", "activations", "first_last_bits", "range", "accuracy_percent")
+    click.echo(lay_out(columns, [tuple(str(row.get(column, "")) for column in columns) for row in rows]))
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the rows and the summary here")
 @click.option("--images", type=click.IntRange(1, 10_000), default=10_000, show_default=True, help="test images")
 @click.option("--networks", default=",".join(NETWORKS), show_default=True, help="which, separated by commas")
-def main(file: str | None, images: int, networks: str) -> None:
+@click.option("--only", default="", help="measure only methods whose name has this in it; known rows are kept")
+@click.option("--from", "earlier", multiple=True, type=click.Path(exists=True), help="rows measured before; repeatable")
+def main(file: str | None, images: int, networks: str, only: str, earlier: tuple[str, ...]) -> None:
     names = networks.split(",")
     if unknown := [name for name in names if name not in NETWORKS]:
         raise click.BadParameter(
             f"unknown: {', '.join(unknown)}; there are {', '.join(NETWORKS)}", param_hint="--networks"
         )
+    measured = [read(each) for each in earlier]
+    if (others := {result["summary"].get("test_images") for result in measured}) - {images}:
+        raise click.BadParameter(f"measured on {others} images, not on {images}", param_hint="--from")
     try:
         test_images, labels = cifar10.load("test")
         train_images, _ = cifar10.load("train_1")
     except MissingData as error:
         raise click.ClickException(str(error)) from None
     x = cifar10.normalise(test_images[:images])
-    calibration = calibration_batches(cifar10.normalise(train_images), 512)
-    folder = Path(os.environ["FRUGAL_DATA"])
-    rows = [row for name in names for row in measure(name, folder, x, labels[:images], calibration)]
-    print_table(rows)
-    result = record(rows, {"test_images": images, **summarize(rows)})
-    for key, value in result["summary"].items():
+    calibration = calibration_batches(cifar10.normalise(train_images), IMAGES)
+    table = Table(measured, images, file, only)
+    for name in names:
+        measure(name, Path(os.environ["FRUGAL_DATA"]), x, labels[:images], calibration, table)
+    print_table(table.rows)
+    for key, value in table.result()["summary"].items():
         click.echo(f"{key}: {value}")
-    if file:
-        save(result, file)
+    table.write()
 
 
 if __name__ == "__main__":

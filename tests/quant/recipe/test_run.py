@@ -132,7 +132,7 @@ def test_bias_correction_gives_every_layer_the_float_mean():
 def test_roundings_that_look_at_data_beat_the_nearest(name):
     net, x = small_net(), pictures(64)
     kept = {"weights": Operand(3, "mse", granularity="per_channel"), "activations": None}
-    options = {"adaround": {"steps": 200}, "brecq": {"steps": 150}, "qdrop": {"steps": 150}}.get(name, {})
+    options = {"adaround": {"steps": 100}, "brecq": {"steps": 100}, "qdrop": {"steps": 100}}.get(name, {})
     output = {
         rounding: quantize(net, Recipe(**kept, rounding=step(rounding, **words)), x).report.layers[-1].output_sqnr_db
         for rounding, words in (("nearest", {}), (name, options))
@@ -280,8 +280,8 @@ def test_a_network_that_mixes_rows_is_refused():
 def test_each_part_of_a_recipe_gives_some_accuracy_back():
     """The small trained network at four bits with ends at eight: first round to nearest, then what is known better."""
     model = pretrained("resnet8_drawn")
-    x, labels = drawn.draw(500, split="test")
-    batches = calibration_batches(drawn.draw(250)[0], 128)
+    x, labels = drawn.draw(250, split="test")
+    batches = calibration_batches(drawn.draw(64)[0], 64)
     ends = step("first_last", bits=8)
 
     def percent(recipe):
@@ -293,7 +293,7 @@ def test_each_part_of_a_recipe_gives_some_accuracy_back():
         "activations": Operand(4, "mse", symmetric=False),
     }
     learned = percent(
-        Recipe(**fitted, rounding=step("adaround", steps=100, rows=4000), allocation=ends, corrections="bias")
+        Recipe(**fitted, rounding=step("adaround", steps=60, rows=2000), allocation=ends, corrections="bias")
     )
     assert percent(Recipe()) > accuracy(model, x, labels) - 1
     assert learned > plain + 5

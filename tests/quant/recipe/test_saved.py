@@ -108,9 +108,12 @@ def test_eight_bits_run_on_the_kernels_with_the_codes_that_were_chosen():
     x = pictures(4)
     spread = made(x).std()
     assert (on_codes(x) - made(x)).abs().max() < 0.1 * spread
-    chosen = made.network[0].weight_qparams.scale
-    layers = [s.operator for s in on_codes.steps if s.name == "0"]
-    assert torch.equal(layers[0].parts()["weight"], made.network[0].codes) or chosen.numel() == 8
+    layers = {each.name: each.operator.parts() for each in on_codes.steps}
+    for name in ("0", "3", "7"):
+        mine = made.network.get_submodule(name)
+        assert torch.equal(layers[name]["weight"], mine.codes)
+        assert torch.equal(layers[name]["weight_scale"], mine.weight_qparams.scale)
+        assert torch.equal(layers[name]["input"].scale, mine.activation_qparams.scale)
 
 
 def test_what_has_no_codes_is_refused_by_the_kernels():

@@ -52,6 +52,7 @@ def quantize(
         ValueError: the recipe does not fit the network or the data.
         UnsupportedModel: a transform cannot handle the network, or it mixes the rows of its inputs.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> small = quantize(net, Recipe(corrections="bias"), torch.randn(16, 8))
     >>> small.network[0].codes.dtype, small.report.size_bytes < small.report.float_bytes
