@@ -14,6 +14,14 @@ def test_every_known_recipe_survives_json(name):
     assert Recipe.from_json(text) == KNOWN[name]
 
 
+def test_options_that_json_would_change_come_back_equal():
+    patterns = {"conv*": (4, 8), "linear": None}
+    recipe = Recipe(
+        data=step("distilled", shape=(3, 8, 8)), allocation=step("per_layer", patterns=patterns), corrections="bias"
+    )
+    assert Recipe.from_json(json.dumps(recipe.to_json())) == recipe
+
+
 def test_names_may_stand_for_steps_without_options():
     assert Recipe(rounding="gptq", corrections="bias") == Recipe(rounding=step("gptq"), corrections=(step("bias"),))
 
@@ -54,6 +62,9 @@ def test_another_width_changes_nothing_else():
         ({"activations": Operand(granularity="per_group")}, "not per group"),
         ({"activations": Operand(granularity="per_channel", symmetric=False)}, "must be symmetric"),
         ({"activations": Operand(grid="ternary")}, "activation grid 'ternary' is unknown"),
+        ({"allocation": "channel_bits", "rounding": "gptq"}, "channel_bits rounds a uniform weight to the nearest"),
+        ({"allocation": "channel_bits", "weights": Operand(4, "kl")}, "its range minmax or aciq; got"),
+        ({"rounding": "brecq", "weights": Operand(4, "mse"), "corrections": "weight_moments"}, "would spoil that"),
         ({"rounding": 3}, "a step is a name"),
     ],
 )

@@ -194,6 +194,19 @@ def test_bits_by_sensitivity_keep_the_budget():
     assert spent <= 4 * sum(weights.values())
 
 
+def test_wide_channels_get_more_bits_and_moments_come_back():
+    net = small_net()
+    with torch.no_grad():
+        net.conv2.weight[:4] *= 8
+    kept = {"weights": Operand(3, granularity="per_channel"), "activations": None, "transforms": ()}
+    plain = quantize(net, Recipe(**kept), pictures()).report.layers[1].weight_sqnr_db
+    made = quantize(net, Recipe(**kept, allocation="channel_bits", corrections="weight_moments"), pictures())
+    assert made.report.layers[1].weight_sqnr_db > plain + 3
+    w = made.network.conv2.layer.weight.flatten(1)
+    torch.testing.assert_close(w.mean(1), net.conv2.weight.flatten(1).mean(1))
+    torch.testing.assert_close(w.var(1), net.conv2.weight.flatten(1).var(1))
+
+
 def test_distilled_pictures_need_no_batches():
     recipe = Recipe(data=step("distilled", shape=(3, 8, 8), count=8, steps=20))
     assert quantize(small_net(), recipe).report.layers[-1].output_sqnr_db > 15

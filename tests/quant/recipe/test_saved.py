@@ -122,3 +122,23 @@ def test_what_has_no_codes_is_refused_by_the_kernels():
         made.to_int8(pictures())
     with pytest.raises(UnsupportedModel, match=r"1 layers .*\(0\)"):
         quantize(net(), RECIPES["float layer"], pictures()).to_int8(pictures())
+
+
+@pytest.mark.real_data
+def test_resnet20_without_an_image_runs_on_the_kernels(real_data):
+    """DFQ's eight bits, and the codes that the int8 kernels make of them: all are those of the definition."""
+    from frugal.data import cifar10
+    from frugal.measure.accuracy import accuracy
+    from frugal.nets.resnet import load_published, resnet20_cifar
+    from frugal.quant.recipe import KNOWN
+
+    model = load_published(resnet20_cifar(), real_data / "resnet_cifar10" / "resnet20-12fca82f.th").eval()
+    images, labels = cifar10.load("test")
+    x, labels = cifar10.normalise(images[:300]), labels[:300]
+    made = quantize(model, KNOWN["dfq_w8a8"], score=lambda network: accuracy(network, x, labels))
+    assert abs(made.report.score - accuracy(model, x, labels)) < 2
+    on_codes = made.to_int8(x[:100])
+    counted = agreement(on_codes, x[:4])
+    assert counted.inexact == 0
+    assert counted.largest_alone <= 1
+    assert (on_codes(x).argmax(1) == made(x).argmax(1)).double().mean() > 0.97

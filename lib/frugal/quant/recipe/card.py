@@ -153,6 +153,8 @@ class Recipe:
             self._check_without_pictures(rounding.data, corrections)
         if rounding.block:
             self._check_blocks()
+        if any(each.name == "channel_bits" for each in self.allocation):
+            self._check_channel_bits()
 
     def _check_granularities(self) -> None:
         weights, activations = self.weights, self.activations
@@ -180,6 +182,8 @@ class Recipe:
     def _check_blocks(self) -> None:
         weights, activations = self.weights, self.activations
         assert weights is not None
+        if any(each.name == "weight_moments" for each in self.corrections):
+            raise ValueError(f"{self.rounding.name} fits its weights to the data; weight_moments would spoil that")
         if weights.range.name != "mse":
             raise ValueError(f"{self.rounding.name} takes the weight grid of least squared error; say range='mse'")
         if activations is not None and not (
@@ -189,6 +193,17 @@ class Recipe:
             raise ValueError(
                 f"{self.rounding.name} learns one uniform scale per activation, from a range {', '.join(BLOCK_RANGES)} "
                 f"without options; got {activations.granularity}, {activations.grid}, {activations.range}"
+            )
+
+    def _check_channel_bits(self) -> None:
+        weights = self.weights
+        if (
+            self.rounding.name != "nearest" or weights is None or not weights.is_uniform
+            or weights.range.name not in ("minmax", "aciq")
+        ):  # fmt: skip
+            raise ValueError(
+                "channel_bits rounds a uniform weight to the nearest, its range minmax or aciq; got rounding "
+                f"{self.rounding}, weights {_words(weights)}"
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Fitter:
         granularity = fitting(layer, operand.sharing())
         grid = WEIGHT_GRIDS[operand.grid.name]
         if bits.channels:
-            found = channel_bits(weight, bits.weight, granularity)
+            found = channel_bits(weight, bits.weight, clip=operand.range.name == "aciq")
         elif grid is not None and not _leaves_grid(operand, bits.weight):
             found = grid(weight, bits.weight, granularity, **operand.grid.options)
         else:

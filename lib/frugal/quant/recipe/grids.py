@@ -116,9 +116,9 @@ def codes_sum(weight: Tensor, num_bits: int, granularity: Granularity, *, count:
     return OnGrid(total.dequantize(), num_bits * count + 32 * scales / weight.numel())
 
 
-def channel_bits(weight: Tensor, num_bits: int, granularity: Granularity) -> OnGrid:
+def channel_bits(weight: Tensor, num_bits: int, *, clip: bool = False) -> OnGrid:
     """Uniform, with more bits for wide output channels: what allocation ``channel_bits`` asks for."""
-    values = Aciq(num_bits, correct=False).quantize(weight)
+    values = Aciq(num_bits, clip=clip, correct=False).quantize(weight)
     return OnGrid(values, num_bits + 64 * len(weight) / weight.numel())
 
 

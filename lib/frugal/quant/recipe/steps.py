@@ -27,12 +27,22 @@ class Step:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", _settled(dict(self.options)))
+
     def __str__(self) -> str:
         words = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
         return f"{self.name}({words})" if words else self.name
 
     def to_json(self) -> Any:
         return {self.name: dict(self.options)} if self.options else self.name
+
+
+def _settled(value: Any) -> Any:
+    """Make lists tuples, all the way down: JSON knows no tuples, and a recipe must come back equal."""
+    if isinstance(value, Mapping):
+        return {key: _settled(each) for key, each in value.items()}
+    return tuple(_settled(each) for each in value) if isinstance(value, (list, tuple)) else value
 
 
 def step(name: str, **options: Any) -> Step:
