@@ -70,3 +70,13 @@ def test_an_answer_that_cannot_be_lifted_is_refused(tiny):
     lab = tiny.lab('# %% solution="clip" lift="tinylib.bounds:klip"\n')
     with pytest.raises(SourceError, match="klip"):
         build_file(tiny.tree.lab_source(lab))
+
+
+def test_what_a_solution_masks_and_allows_stands_in_its_cell():
+    header = '# %% solution="clip" lift="frugal.core.units:format_bytes" mask="torch:clamp" allow="frugal.core:x"\n'
+    (cell,) = build(read_cells(header)).cells
+    assert cell.metadata.frugal == {
+        "lift": "frugal.core.units:format_bytes",
+        "mask": ["torch:clamp"],
+        "allow": ["frugal.core:x"],
+    }

@@ -58,7 +58,8 @@ def test_reading_a_source_twice_gives_the_same_cells(tiny):
         ('# %% test="clip" points=1\nassert 1\n' + SOLUTION, "above its solution", "move it below"),
         ('# %% solution="clip" test="clip" points=1\n1\n', "solution and test", "one of"),
         ('# %% solution="a-b"\n1\n', "solution='a-b'", "Python name"),
-        ('# %% solution="clip" id="x" lift="a:b"\n', "unknown option 'id'", "solution, lift, tags"),
+        ('# %% solution="clip" id="x" lift="a:b"\n', "unknown option 'id'", "solution, lift, mask, allow, tags"),
+        ('# %% solution="clip" lift="a:b" mask="torch.round"\n', "mask='torch.round'", "package.module:function"),
         ('# %% [markdown] solution="clip"\n# x\n', "solution= on a markdown cell", "only code"),
         ('# %% solution="clip"\ndef clip(x):\n    return x\n', r"found markers \[\]", "### BEGIN SOLUTION"),
         (WRITTEN.replace("BEGIN", "START"), "END SOLUTION", "### BEGIN SOLUTION"),
@@ -76,3 +77,9 @@ def test_a_source_that_cannot_be_built_is_refused_with_place_finding_and_rule(te
 def test_a_heading_keeps_its_sign_however_short_the_file():
     assert read_cells('# %% [markdown] id="why"\n# # Why?\n')[0].source == "# Why?"
     assert read_cells('# %% [markdown] id="why"\n#no space\n#\n# a # b\n')[0].source == "no space\n\na # b"
+
+
+def test_a_solution_says_what_its_answer_must_not_find_and_what_it_may_call():
+    (cell,) = read_cells('# %% solution="clip" lift="a:clip" mask="torch:clamp, a.b:C.cut" allow="a:low"\n')
+    assert cell.mask == ("torch:clamp", "a.b:C.cut")
+    assert cell.allow == ("a:low",)

@@ -98,8 +98,9 @@ def _metadata(cell: Cell) -> dict:
         metadata["tags"] = tags
     if cell.alt:
         metadata["mystnb"] = {"image": {"alt": cell.alt}}
-    if cell.lift:
-        metadata["frugal"] = {"lift": cell.lift}
+    said = {"lift": cell.lift, "mask": list(cell.mask), "allow": list(cell.allow)}
+    if ours := {key: value for key, value in said.items() if value}:
+        metadata["frugal"] = ours
     if cell.exercise:
         metadata["nbgrader"] = _grading(cell)
     return metadata

@@ -6,6 +6,11 @@
     # %% test="quantize" points=1                                   its visible check
     # %% hidden="quantize" points=2                                 its hidden tests: the whole cell
 
+While a lab is graded, a student's code finds no body behind a lifted name. A solution's header may say more:
+
+    mask="frugal.quant.rounding:half_up,torch:round"   these have no body either; of other packages, only their top
+    allow="frugal.quant.layers:map_tensors"            an answer may call this, beside what the lab's first cell imports
+
 jupytext splits the text and restores magics; options, ids, words and the rules of grading are read here.
 """
 
@@ -27,7 +32,7 @@ BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 OPTIONS = {
     "markdown": ("id", "tags"),
     "plain": ("id", "tags", "alt"),
-    "solution": ("solution", "lift", "tags"),
+    "solution": ("solution", "lift", "mask", "allow", "tags"),
     "test": ("test", "points", "tags"),
     "hidden": ("hidden", "points", "tags"),
 }
@@ -35,6 +40,7 @@ ROLES = ("solution", "test", "hidden")
 
 _HEADER = re.compile(r"# %%(?P<rest>\s.*)?")
 _KIND = re.compile(r"\[(?P<kind>[\w ]*)\]\s*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -47,6 +53,7 @@ class Cell:
     lift:     "package.module:function" whose body answers the exercise; empty where the author wrote it.
     points:   what nbgrader gives for the cell; 0 where it gives none.
     line:     where the cell begins in the source, counted from 1.
+    mask, allow: "module:name" of what an answer must not find, and of what it may call, while it is graded.
     """
 
     role: str
@@ -58,6 +65,8 @@ class Cell:
     points: float = 0.0
     alt: str = ""
     tags: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,9 @@ def _cell(header: _Header, source: str, name: str) -> Cell:
         lift=options.get("lift", ""),
         points=_points(role, options, where),
         alt=options.get("alt", ""),
-        tags=tuple(tag.strip() for tag in options.get("tags", "").split(",") if tag.strip()),
+        tags=_listed(options, "tags"),
+        mask=_targets(options, "mask", where),
+        allow=_targets(options, "allow", where),
     )
     _check_markers(cell, where)
     _check_syntax(cell, where)
@@ -193,6 +204,17 @@ def _identity(role: str, exercise: str, options: dict[str, str], where: str) -> 
     if not _ID.fullmatch(options["id"]):
         raise SourceError(f"{where}: found id={options['id']!r}; an id is 1 to 64 of the characters A-Z a-z 0-9 - _")
     return options["id"]
+
+
+def _listed(options: dict[str, str], key: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in options.get(key, "").split(",") if each.strip())
+
+
+def _targets(options: dict[str, str], key: str, where: str) -> tuple[str, ...]:
+    for each in (found := _listed(options, key)):
+        if not _TARGET.fullmatch(each):
+            raise SourceError(f'{where}: found {key}={each!r}; a name is "package.module:function", more after a comma')
+    return found
 
 
 def _points(role: str, options: dict[str, str], where: str) -> float:

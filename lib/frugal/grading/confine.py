@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import shutil
 import struct
 import subprocess
@@ -156,6 +155,8 @@ def die_with_parent() -> None:
 
 def restrict(limits: Limits, read: Sequence[str]) -> list[str]:
     """Apply all that needs no namespace to the calling process; return the names of what was applied."""
+    import resource  # Windows has none, and is told so before it comes here
+
     libc, applied = _libc(), ["rlimits"]
     seconds = int(limits.submission_seconds) + 1
     for what, value in (

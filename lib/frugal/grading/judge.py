@@ -19,7 +19,6 @@ import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from frugal.grading import confine, mask
+from frugal.grading import confine, mask, rooms
 from frugal.grading.errors import JudgeBroken, SandboxMissing
 from frugal.grading.lab import PACKAGE, Lab
 from frugal.grading.limits import Limits
@@ -54,7 +53,7 @@ class Judge:
         self._lock = threading.Lock()
         self._processes: list[subprocess.Popen] = []
         self._control: socket.socket | None = None
-        self._folder: tempfile.TemporaryDirectory | None = None
+        self._folder: rooms.Room | None = None
 
     def __enter__(self) -> Judge:
         """Start the warm processes.
@@ -96,13 +95,13 @@ class Judge:
                 process.wait()
         self._processes = []
         if self._folder:
-            self._folder.cleanup()
+            self._folder.close()
             self._folder = None
 
     # ---- starting ----------------------------------------------------------------------------------------------------
 
     def _start(self, confined: bool) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="frugal-judge-")
+        self._folder = rooms.make()
         folder = Path(self._folder.name)
         library = mask.build(self.lab, folder)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -134,6 +133,7 @@ class Judge:
             "warm": modules_of(self.lab),
             "limits": limits,
             "confined": confined,
+            "forbidden": [each for each in self.lab.mask if not each.startswith(f"{PACKAGE.name}.")],
             "read": [
                 *read,
                 "/usr",

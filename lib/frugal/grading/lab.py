@@ -1,9 +1,11 @@
 """A lab as the judge sees it: its cells, its exercises, what is graded, what the library must not give away.
 
-A notebook's metadata may add to what is found in its cells, under ``frugal``:
+The metadata of a notebook, and that of a solution's cell, may add to what is found in its cells, under ``frugal``:
 
     "mask":  ["frugal.graph.fold:fold_batchnorm"]   more that has no body while a student's code runs
     "allow": ["frugal.quant.layers:map_tensors"]    what an answer may call, beside what the first cell imports
+
+Authors write them in a solution's header: frugal.authoring.percent.
 """
 
 from __future__ import annotations
@@ -79,7 +81,9 @@ class Lab:
         ids = [cell.id for cell in cells]
         if twice := {each for each in ids if ids.count(each) > 1}:
             raise SourceError(f"{path.name} has two cells {', '.join(sorted(twice))}; ids must differ")
-        lab = cls(path.stem, cells, "", path, tuple(declared.get("mask", ())), tuple(declared.get("allow", ())))
+        own = [declared, *(cell.meta.get("frugal", {}) for cell in cells)]
+        mask, allow = (tuple(dict.fromkeys(x for each in own for x in each.get(key, ()))) for key in ("mask", "allow"))
+        lab = cls(path.stem, cells, "", path, mask, allow)
         files = [path, *lab.catalogues.values()]
         object.__setattr__(lab, "digest", _digest([*files, *library_files()]))
         return lab

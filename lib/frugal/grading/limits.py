@@ -13,7 +13,7 @@ class Limits:
     test_seconds:       one test cell, its calls included.
     submission_seconds: everything; what is not judged by then counts as failed.
     start_seconds:      until a warm process has imported everything.
-    memory_bytes:       private memory of a student's process.
+    memory_bytes:       private memory of a student's process, and of the referee who looks at what it returns.
     scratch_bytes:      files in its only writable folder, which is memory as well.
     processes:          processes and threads of a student.
     frame_bytes:        one message between student and judge.

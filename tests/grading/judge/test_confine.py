@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -155,3 +157,20 @@ def test_nothing_that_a_submission_started_outlives_it(bench: Bench) -> None:
     while below_the_sandbox() > before and time.monotonic() < until:
         time.sleep(0.05)
     assert below_the_sandbox() <= before
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_another_system_is_told_where_to_grade(system: str) -> None:
+    script = f"""
+import sys
+sys.modules["resource"] = sys.modules["fcntl"] = None  # Windows has neither
+sys.platform = {system!r}
+from frugal.grading.errors import SandboxMissing
+from frugal.grading.judge import Judge
+try:
+    Judge(None, unsafe=True).__enter__()
+except SandboxMissing as missing:
+    print(missing)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert f"needs Linux, this is {system}; grade in a Linux container" in done.stdout, done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from tiny_lab import ANSWERS, SECOND, TESTS, Bench, lost, make_lab, verdicts
+from tiny_lab import ANSWERS, SECOND, TESTS, Bench, lab_cells, lost, make_lab, notebook, verdicts
 
 from frugal.grading import confine
 from frugal.grading.errors import SandboxMissing
@@ -279,3 +279,24 @@ def test_unsafe_judges_without_a_sandbox_and_with_the_masked_library(
         peek = "import frugal.quant.affine as a\n\ndef double(x):\n    a.quantize(x, x)"
         message = Bench(judge).submit({"double": peek}).results[0].message
         assert "calls a function of the library that is not at hand" in message
+
+
+def test_a_function_of_torch_that_a_lab_masks_is_not_at_hand(tmp_path) -> None:
+    answers = {"own": "def own(x):\n    return x.floor()", "use": "def use(x):\n    return torch.ceil(x)"}
+    tests = {name: f"assert {name}(torch.tensor(1.0)) == torch.round(torch.tensor(1.0))" for name in answers}
+    cells = lab_cells(answers, tests)
+    cells[1]["metadata"]["frugal"] = {"mask": ["torch:ceil"]}
+    path = tmp_path / "tiny.ipynb"
+    path.write_bytes(notebook(cells))
+    with Judge(Lab.load(path), limits=SECOND) as judge:
+        report = judge.grade(path)
+    assert lost(report) == {"use"}
+    assert "write what it does yourself" in report.results[1].message
+
+
+def test_what_a_student_returns_cannot_fill_the_memory_of_the_machine(tmp_path) -> None:
+    answers = {"big": "def big():\n    return torch.zeros(4_000_000)", "small": "def small():\n    return 1"}
+    tests = {"big": "kept = [big() for _ in range(200)]", "small": "assert small() == 1"}
+    lab = make_lab(tmp_path, answers, tests)
+    with Judge(lab, limits=Limits(memory_bytes=1 << 30)) as judge:
+        assert lost(judge.grade(lab.path)) == {"big"}
