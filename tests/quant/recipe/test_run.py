@@ -234,7 +234,7 @@ def test_the_score_and_the_watch_are_called():
 def test_a_language_model_is_quantized(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Llama(LlamaShape(dim=16, hidden=32, layers=2, heads=2, kv_heads=1, vocabulary=20, context=12)).eval()
+        model = Llama(LlamaShape(dim=16, hidden=44, layers=2, heads=2, kv_heads=1, vocabulary=20, context=12)).eval()
         tokens = torch.randint(20, (6, 10))
     made = quantize(model, KNOWN[name], tokens)
     assert {each.name for each in made.report.layers} == set(quantizable_layers(model))

@@ -12,6 +12,7 @@ Learn:   course/4_quantization/4_5_post_training.ipynb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -31,6 +32,7 @@ from frugal.quant.methods import awq, dfq, hadamard, smooth_quant, zeroq
 from frugal.quant.methods.brecq import Schedule
 from frugal.quant.methods.gptq import gptq as gptq_method
 from frugal.quant.methods.ocs import split_channels
+from frugal.quant.recipe.grids import largest_divisor
 from frugal.quant.rounding import ROUNDINGS as WHOLE_NUMBERS
 from frugal.quant.rounding import LayerInputs, round_nearest
 from frugal.quant.transforms import Batches, unequalise, without_relu6
@@ -90,7 +92,9 @@ def smooth(model: nn.Module, batches: Batches = None, *, alpha: float = 0.5) -> 
 
 
 def scale_salient(model: nn.Module, batches: Batches = None, *, num_bits: int = 4, group_size: int = 16) -> nn.Module:
-    return awq.scale_salient(_language_model(model, "scale_salient"), batches or (), num_bits, group_size=group_size)
+    llama = _language_model(model, "scale_salient")
+    group = largest_divisor(math.gcd(llama.shape.dim, llama.shape.hidden), group_size)
+    return awq.scale_salient(llama, batches or (), num_bits, group_size=group)
 
 
 def rotate(model: nn.Module, batches: Batches = None, *, seed: int = 0) -> nn.Module:
