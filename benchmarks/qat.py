@@ -119,7 +119,7 @@ def summarize(rows: list[dict], float_percent: float) -> dict[str, object]:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the rows and the summary here")
-@click.option("--network", type=click.Choice(pretrained.names()), default="resnet8_drawn", show_default=True)
+@click.option("--network", type=click.Choice(pretrained.classifiers()), default="resnet8_drawn", show_default=True)
 @click.option("--images", type=click.IntRange(512), default=10_000, show_default=True, help="training pictures")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="of shuffling and pictures")
