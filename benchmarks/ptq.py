@@ -87,7 +87,7 @@ def choice(
 ) -> tuple[dict[str, object], QuantConfig]:
     words = {
         "bits": f"W{bits}A{bits}",
-        "method": NEAREST,
+        "method": f"{NEAREST}, {observer}",
         "weights": "per channel" if per_channel else "per tensor",
         "activations": "symmetric" if symmetric_activations else "affine",
         "first_last_bits": first_last_bits or bits,
@@ -114,14 +114,15 @@ class Table:
 
     def __init__(self, earlier: list[dict[str, Any]], images: int, file: str | None, only: str = "") -> None:
         self.known = {identity(row): row for result in earlier for row in result["rows"]}
-        self.commands = list(dict.fromkeys(result["command"] for result in earlier))
+        commands = (command for result in earlier for command in result["command"].split(" && "))
+        self.commands = list(dict.fromkeys(commands))
         self.rows: list[Row] = []
         self.images, self.file, self.only = images, file, only
 
     def lacks(self, words: Row) -> bool:
         """Take the row over if it is known; say whether it must be measured."""
         if identity(words) in self.known:
-            self.rows.append({**words, **self.known[identity(words)]})
+            self.rows.append({**words, **self.known[identity(words)], **words})  # the first for the order of keys
             return False
         return self.only in words.get("method", "")
 
@@ -140,8 +141,9 @@ class Table:
 
 
 def identity(row: Row) -> tuple[Any, ...]:
-    """What tells a row from the others; before there were recipes, all were rounded to the nearest."""
-    return tuple({"method": NEAREST, **row}.get(word) for word in OF_A_ROW)
+    """What tells a row from the others; before there were recipes, rows had a range and no method."""
+    method = {"method": f"{NEAREST}, {row['range']}"} if "range" in row else {}
+    return tuple({**row, **method}.get(word) for word in OF_A_ROW)
 
 
 def measure(name: str, folder: Path, images: Tensor, labels: Tensor, calibration: list[Tensor], table: Table) -> None:
