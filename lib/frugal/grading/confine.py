@@ -237,8 +237,11 @@ _REFUSED = {
     "kexec_file_load": (320, 294),
     "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142),
     "syslog": (103, 116), "acct": (163, 89), "quotactl": (179, 60), "swapon": (167, 224), "settimeofday": (170, 170),
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190),
+    "msgget": (68, 186), "mq_open": (240, 180),
 }  # fmt: skip
-_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE, _CLONE3, _MMAP = (56, 220), (435, 435), (9, 222)
+_SHARED_ANONYMOUS = 0x21  # memory that the limit on private memory does not count
 
 
 def seccomp_supported() -> bool:
@@ -252,7 +255,7 @@ def _seccomp(libc: ctypes.CDLL) -> None:
     """Refuse the calls that a computation never makes; every other call passes."""
     machine = os.uname().machine
     which = 0 if machine == "x86_64" else 1
-    load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    load, mask, equal, at_least, any_bit, give = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
     allow, kill, refuse = 0x7FFF0000, 0x80000000, 0x00050000
     steps = [(load, 0, 0, 4), (equal, 1, 0, _ARCHITECTURES[machine]), (give, 0, 0, kill), (load, 0, 0, 0)]
     if machine == "x86_64":
@@ -269,6 +272,8 @@ def _seccomp(libc: ctypes.CDLL) -> None:
         (any_bit, 0, 1, _NAMESPACES),
         (give, 0, 0, refuse | _EPERM),
     ]
+    steps += [(equal, 0, 4, _MMAP[which]), (load, 0, 0, 40), (mask, 0, 0, _SHARED_ANONYMOUS)]
+    steps += [(equal, 0, 1, _SHARED_ANONYMOUS), (give, 0, 0, refuse | _EPERM)]
     steps += [(give, 0, 0, allow)]
     code = b"".join(struct.pack("HBBI", *step) for step in steps)
     buffer = ctypes.create_string_buffer(code, len(code))

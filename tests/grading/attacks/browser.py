@@ -1,5 +1,7 @@
 """Attacks on whoever looks: HTML, scripts and control characters where a page or a terminal shows a student's words."""
 
+# ruff: noqa: E501  # the text of an attack stands on one line
+
 from __future__ import annotations
 
 from attack import Attack, Book, every
@@ -28,8 +30,16 @@ HOSTILE = {
 
 
 def _outputs(text: str) -> list[Book]:
-    data = {"text/html": text, "image/svg+xml": text, "application/javascript": text, "text/latex": text, "text/markdown": text,
-            "application/vnd.jupyter.widget-view+json": {"model_id": text}, "text/plain": text, "image/png": text}
+    data = {
+        "text/html": text,
+        "image/svg+xml": text,
+        "application/javascript": text,
+        "text/latex": text,
+        "text/markdown": text,
+        "application/vnd.jupyter.widget-view+json": {"model_id": text},
+        "text/plain": text,
+        "image/png": text,
+    }
     return [
         {"output_type": "display_data", "metadata": {"isolated": True}, "data": data},
         {"output_type": "error", "ename": text, "evalue": text, "traceback": [text]},
@@ -43,10 +53,22 @@ def _everywhere(text: str):
             if cell["cell_type"] == "code":
                 cell["outputs"] = _outputs(text)
         more = [("markdown", text), ("raw", text), ("code", f"quantize = {text!r}")]
-        book["cells"] += [{"cell_type": kind, "id": f"x{i}", "metadata": {"name": text, "tags": [text], "format": "text/html"},
-                           "source": source, "outputs": []} for i, (kind, source) in enumerate(more)]
-        book["metadata"] = {"title": text, "kernelspec": {"name": text, "display_name": text}, "widgets": {"x": text},
-                            "language_info": {"name": text, "mimetype": text, "pygments_lexer": text}}
+        book["cells"] += [
+            {
+                "cell_type": kind,
+                "id": f"x{i}",
+                "metadata": {"name": text, "tags": [text], "format": "text/html"},
+                "source": source,
+                "outputs": [],
+            }
+            for i, (kind, source) in enumerate(more)
+        ]
+        book["metadata"] = {
+            "title": text,
+            "kernelspec": {"name": text, "display_name": text},
+            "widgets": {"x": text},
+            "language_info": {"name": text, "mimetype": text, "pygments_lexer": text},
+        }
 
     return change
 
@@ -57,7 +79,12 @@ ATTACKS = tuple(
     for way, says, answers in (
         ("raised", "show a page words of an error", every(f"raise ValueError({text!r})")),
         ("asserted", "show a page words of an assertion", every(f"assert False, {text!r}")),
-        ("returned", "show a page a value, and the name of its type", every(
-            f"return type({text!r}.replace(chr(0), '').encode(errors='replace').decode(), (), {{}})() if args and len(args) > 1 else {text!r}")),
+        (
+            "returned",
+            "show a page a value, and the name of its type",
+            every(
+                f"return type({text!r}.replace(chr(0), '').encode(errors='replace').decode(), (), {{}})() if args and len(args) > 1 else {text!r}"
+            ),
+        ),
     )
 )

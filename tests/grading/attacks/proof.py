@@ -1,5 +1,7 @@
 """What every attack is held to: no marks, nothing shown, nobody left, the judge alive."""
 
+# the text of an attack stands on one line
+
 from __future__ import annotations
 
 import html
@@ -83,7 +85,7 @@ def family() -> set[int]:
     return {each.pid for each in psutil.Process().children(recursive=True)}
 
 
-def left(before: set[int], seconds: float = 3.0) -> int:
+def left(before: set[int], seconds: float = 10.0) -> int:
     """Count the processes that are there after a submission and were not before it; they get a moment to go."""
     until = time.monotonic() + seconds
     while True:
@@ -110,8 +112,10 @@ def leaks(attack: Attack, report: Report) -> list[str]:
     for result in report.results:
         said = f"{result.message} {result.misconception}"
         visible = result.grade_id.startswith("test-")
-        inputs = attack.id.startswith("tell-") or attack.id == "N-print-inputs"  # of a visible check, which stand in the lab
-        if LEAK.strip(":") in said and not (visible and inputs) or "TOOK" in said:
+        inputs = (
+            attack.id.startswith("tell-") or attack.id == "N-print-inputs"
+        )  # of a visible check, which stand in the lab
+        if (LEAK.strip(":") in said and not (visible and inputs)) or "TOOK" in said:
             found.append(said[:200])
     if not inputs_only(attack) and LEAK in told:
         found.append("stolen words in the report")
