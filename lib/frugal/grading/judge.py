@@ -103,12 +103,10 @@ class Judge:
     def _start(self, confined: bool) -> None:
         self._folder = rooms.make()
         folder = Path(self._folder.name)
-        library = mask.build(self.lab, folder)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         forks, forked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         limits = asdict(self.limits)
         with ours, theirs, forks, forked:
-            self._start_zygote(forked, library, confined, limits)
             settings = json.dumps({"lab": str(self.lab.path), "limits": limits})
             command = [
                 sys.executable,
@@ -121,6 +119,7 @@ class Judge:
             ]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "PYTHONPATH": str(PACKAGE.parent)}
             self._launch(command, [theirs, forks], environment, folder / "referee.log")
+            self._start_zygote(forked, mask.build(self.lab, folder), confined, limits)  # meanwhile
             theirs.close()
             forked.close()
             self._await(forks, "zygote")

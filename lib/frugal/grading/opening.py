@@ -6,6 +6,7 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,9 +102,14 @@ class Opener:
         if kind is None:
             raise WireError("a message holds a dataclass that may not cross")
         given = {key: self.open(each, depth + 1) for key, each in pairs}
-        fields = dataclasses.fields(kind)
-        if given.keys() != {field.name for field in fields} or not all(field.init for field in fields):
+        names, whole = _fields(kind)
+        if given.keys() != names or not whole:
             raise WireError(f"a {kind.__name__} came with other fields than its own")
+        if self.hooks.believes:  # its checks ran where it was made
+            made: Any = object.__new__(kind)
+            for key, value in given.items():
+                object.__setattr__(made, key, value)
+            return made
         try:
             return kind(**given)
         except Exception as error:  # its own checks, on values that never passed through its constructor
@@ -121,6 +127,13 @@ class Opener:
         if found is None:
             raise WireError("a message names one tensor twice")
         return found
+
+
+@cache
+def _fields(kind: type) -> tuple[set[str], bool]:
+    """Return the names of a dataclass's fields, and whether its constructor takes all of them."""
+    fields = dataclasses.fields(kind)
+    return {field.name for field in fields}, all(field.init for field in fields)
 
 
 def _count(shape: Any) -> int:

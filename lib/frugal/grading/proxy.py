@@ -231,9 +231,12 @@ class Line:
 
     def call(self, target: list, args: tuple, kwargs: dict, weights: tuple[torch.Tensor, ...] = ()) -> Any:
         """Call a student's function, with gradients where an argument, or a weight of its network, asks for them."""
-        for network in _networks([args, kwargs]):
+        tensors: list[torch.Tensor] = []
+        networks: list[Any] = []
+        _parts([args, kwargs], tensors, networks)
+        for network in networks:
             network.push()
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*weights, *_tensors([args, kwargs]))):
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*weights, *tensors)):
             return self._call_with_gradients(target, args, kwargs, weights)
         return self._call(target, args, kwargs)
 
@@ -252,7 +255,9 @@ class Line:
     def _call_with_gradients(self, target: list, args: tuple, kwargs: dict, weights: tuple[torch.Tensor, ...]) -> Any:
         inputs: list[torch.Tensor] = []
         seen: set[int] = set()
-        for tensor in _tensors([args, kwargs]):
+        tensors: list[torch.Tensor] = []
+        _parts([args, kwargs], tensors, [])
+        for tensor in tensors:
             if tensor.requires_grad and id(tensor) not in seen:
                 seen.add(id(tensor))
                 inputs.append(tensor)
@@ -293,25 +298,25 @@ class _Node(torch.autograd.Function):
         return (None,) * 5 + tuple(found)
 
 
-def _networks(value: Any) -> list[Any]:
-    """The mirrors among the arguments."""
-    if isinstance(value, torch.nn.Module):
-        return [value] if "_frugal_target" in vars(value) else []
-    if isinstance(value, (list, tuple)):
-        return [network for each in value for network in _networks(each)]
-    return _networks(list(value.values())) if isinstance(value, dict) else []
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
+def _parts(value: Any, tensors: list[torch.Tensor], networks: list[Any]) -> None:
+    """Find the tensors and the mirrors of networks among the arguments."""
+    kind = type(value)
+    if kind is int or kind is float or value is None:
+        return
     if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [tensor for each in value for tensor in _tensors(each)]
-    if isinstance(value, dict):
-        return [tensor for each in value.values() for tensor in _tensors(each)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [tensor for field in dataclasses.fields(value) for tensor in _tensors(getattr(value, field.name))]
-    return []
+        tensors.append(value)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _parts(each, tensors, networks)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _parts(each, tensors, networks)
+    elif isinstance(value, torch.nn.Module):
+        if "_frugal_target" in vars(value):
+            networks.append(value)
+    elif dataclasses.is_dataclass(kind):
+        for field in dataclasses.fields(kind):
+            _parts(getattr(value, field.name), tensors, networks)
 
 
 def _swap(value: Any, new: dict[int, torch.Tensor]) -> Any:

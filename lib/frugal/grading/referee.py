@@ -35,7 +35,7 @@ from frugal.grading.diagnosis import Known, study
 from frugal.grading.lab import Lab
 from frugal.grading.limits import Limits
 from frugal.grading.submission import Submission, Unreadable
-from frugal.grading.trial import Trial
+from frugal.grading.trial import Trial, compiled
 
 
 def main() -> None:
@@ -49,6 +49,9 @@ def main() -> None:
     names = prepare(lab)
     known = study(lab, names)
     Submission.read(lab.path.read_bytes(), lab)  # reads every cell's names once, for all
+    for cell in lab.cells:
+        if cell.role == "test":
+            compiled(cell.source, cell.id)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(json.dumps({"ready": True}).encode())

@@ -17,6 +17,8 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
+from types import CodeType
 from typing import Any
 
 from frugal.grading import cells as text
@@ -32,6 +34,12 @@ LONGEST_MESSAGE = 600
 BORROWED = "is not at hand while a lab is graded"  # what a function without its body says: frugal.grading.mask
 HIDDEN_SAYS = "a hidden test fails; go through the rules of the exercise once more"
 Say = Callable[..., None]
+
+
+@cache
+def compiled(source: str, title: str) -> CodeType:
+    """Compile a test of the lab: once, before the first submission."""
+    return compile(text.plain(source), f"<{title}>", "exec", dont_inherit=True)
 
 
 class Trial:
@@ -161,7 +169,7 @@ class Trial:
         try:
             line = self._alive()
             self._bind(line, names)
-            code = compile(text.plain(cell.source), f"<{cell.id}>", "exec", dont_inherit=True)
+            code = compiled(cell.source, cell.id)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 exec(code, names)
             foul = line.dead

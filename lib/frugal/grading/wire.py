@@ -35,7 +35,12 @@ _AT_ONCE = 1 << 20  # bytes of one read
 
 
 class Hooks:
-    """What a side does with values that are not plain; by default nothing else crosses."""
+    """What a side does with values that are not plain; by default nothing else crosses.
+
+    believes: the other side's dataclasses are not checked once more. Only a worker believes its judge.
+    """
+
+    believes = False
 
     def pack(self, value: Any, pack: Callable[[Any], Any]) -> dict[str, Any] | None:
         """Return ``{tag: data}`` for an object, its parts through ``pack``; or None to refuse it."""
