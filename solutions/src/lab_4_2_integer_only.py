@@ -18,8 +18,7 @@
 # with a working version. Your code calls torch, Python's `math` and `QParams`: the library is not accepted as the
 # answer.
 #
-# From lab 4.1 you know codes, scale (real units per step) and zero-point (the
-# code of real 0): $x = s_x (q_x - z_x)$.
+# From lab 4.1 you know codes, scale (real units per step) and zero-point (the code of real 0): $x = s_x (q_x - z_x)$.
 
 # %% id="setup"
 import math
@@ -59,11 +58,11 @@ predict.predict(
 # %% [markdown] id="part-a"
 # ## Part A. One layer, one bias
 # With codes for reals, equation (3) needs the products of *centred* codes. Multiplied out
-# ([19], equation 7), they are four sums:
+# ([19], equation 7), one sum becomes four:
 #
 # $$\sum_{j=1}^{N} (q_x - z_x)(q_w - z_w) = \sum q_x q_w - z_x \sum q_w - z_w \sum q_x + N z_x z_w \tag{7}$$
 #
-# Only the first two terms with $q_x$ wait for the picture. The rest is known beforehand.
+# The first and the third wait for the picture. The two others are known beforehand.
 
 # %% id="example-a"
 q_x, q_w, z_x, z_w = torch.tensor([7, 9, 3]), torch.tensor([2, -1, 4]), 5, 1
@@ -393,7 +392,7 @@ wide[0, 0, 0, 0] = 126  # the sum is above 2^24: float32 would round it
 hold_integer_conv(wide, torch.full((2, 3000, 1, 1), 127, dtype=torch.int8), s32(0, 1), 0, 1, 0, "the width of sums")
 hold_integer_conv(wide[:, :, 1:], -wide[:, :, :1, :1] - 1, s32(2**30 + 1), -128, 1, 0, "sums that are large and bias")
 
-# %% id="see-sums" tags="raises-exception" alt="Histogram of the first layer's sums, far beyond the ends of int16"
+# %% id="see-sums" tags="raises-exception"
 from types import SimpleNamespace
 
 from frugal.data import drawn
@@ -701,7 +700,7 @@ hold_round_once(edge, number(2**30 - 1), number(61), "floats have 53 bits")
 # ◆◆◆ · matters · ~15 min · 5 pts · slide 20
 #
 # A processor of 32 bits has no room for the product. But many have an instruction that returns the high half of it, and
-# gemmlowp, the library of [19]'s authors, builds on that:
+# the open library gemmlowp builds on that:
 #
 # 1. product / 2^31, rounded to the nearest whole number, **halves up**;
 # 2. that number / 2^(shift - 31), rounded again, **halves away from zero**.
@@ -752,7 +751,7 @@ check.check(
 )
 
 # %% [markdown] id="hints-round-twice"
-# <details><summary>Hint 1: where to look</summary>The first rounding is ``round_once`` with a shift of 31. Write it out
+# <details><summary>Hint 1: where to look</summary>The first rounding is `round_once` with a shift of 31. Write it out
 # here.</details>
 #
 # <details><summary>Hint 2: the move</summary>Away from zero is the same for a number and its opposite. So round the
@@ -855,9 +854,8 @@ check.check(
 #
 # <details><summary>Hint 2: the move</summary>Add, clamp, cast: in this order. The code of real 0 is no 0.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>ReLU lets negative reals through, or clips positive ones: code 0 is not
-# real
-# 0. Large values of the wrong sign: the cast came first.</details>
+# <details><summary>Hint 3: symptoms</summary>ReLU lets negative reals through, or clips positive ones: that is where
+# code 0 stands in for real 0. Large values of the wrong sign: the cast came first.</details>
 
 
 # %% hidden="to_codes" points=2
@@ -916,7 +914,8 @@ plt.show()
 # %% [markdown] id="card-add-steps"
 # ## Part C. What stands between the layers
 # A residual network adds two tensors, and averages at the end. Both are codes, and the two sides of an addition have
-# scales of their own: code 10 here and code 10 there are different reals.
+# scales of their own. With scales 0.5 and 0.2, two codes of 3 stand for 1.5 and 0.6. In steps of 0.4 these are 3.75 and
+# 1.5, together 5.25, so 5. Rounded one by one they would be 4 and 2, together 6.
 #
 # ### Exercise 4.2.8 Add codes of two scales
 # ◆◆◇ · matters a lot · ~14 min · 5 pts · slide 20, $Q^{-1}$ in equation (3)
@@ -1032,7 +1031,7 @@ hold_add_steps(every[:, 0].clone(), every[:, 1].clone(), output(900.0, -128), ou
 # ### Exercise 4.2.9 Average codes
 # ◆◇◇ · matters · ~6 min · 3 pts · slide 20
 #
-# A mean of reals stands on the same line as the reals: the mean of their codes, with the same scale and zero-point.
+# The mean of the codes is the code of the mean: scale and zero-point stay as they are. Only a rounding is new.
 
 
 # %% solution="mean_codes"
@@ -1107,8 +1106,8 @@ hold_mean_codes(torch.stack([pairs, pairs + 1], -1).reshape(1, -1, 2, 1).to(torc
 # %% [markdown] id="together"
 # ## Put it together
 # A small residual network, trained on drawn figures: seven convolutions with batch norm, three additions, an average
-# and a linear layer. First, 256 pictures choose a range for every tensor of codes. Then each layer is prepared: your
-# first four functions turn its reals into integers, and from there on nothing but integers runs.
+# and a linear layer. First, 256 pictures choose a range for every tensor of codes. Then each layer is prepared:
+# 4.2.1, 4.2.2 and 4.2.4 turn its reals into integers. From there on nothing but integers runs.
 
 # %% id="ranges" tags="raises-exception"
 from dataclasses import dataclass
@@ -1293,7 +1292,7 @@ assert 0 < share < 0.01, "the second rounding changes few codes: is round_twice 
 
 # %% [markdown] id="what-happened"
 # Eight-bit integers decide as float32 does for nearly all pictures, whichever way they round. The second rounding
-# hits only where the first one has made a tie, and the further the second shift goes, the rarer that is. The
+# matters only where the first one leaves a tie, and the further the second shift goes, the rarer that is. The
 # multiplier needs far fewer than 31 bits: its error is one factor for a whole channel. The cells above held
 # your numbers to this.
 
