@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "grading"
 
 from attack import Attack, solved_path
 from catalogue import ATTACKS
-from proof import SECOND, Outcome, launch
+from proof import Outcome, launch, limits_of
 
 from frugal.grading.errors import JudgeBroken
 from frugal.grading.judge import Judge
@@ -35,7 +35,7 @@ class Court:
 
     def __init__(self, lab: str) -> None:
         self.lab = Lab.load(solved_path(lab))
-        self.judge = Judge(self.lab, limits=SECOND).__enter__()
+        self.judge = Judge(self.lab, limits=limits_of(lab)).__enter__()
 
     def next_is_whole(self) -> bool:
         """Whether an honest submission gets everything; the judge is started anew where it does not."""
@@ -45,7 +45,7 @@ class Court:
             whole = False
         if not whole:
             self.judge.close()
-            self.judge = Judge(self.lab, limits=SECOND).__enter__()
+            self.judge = Judge(self.lab, limits=limits_of(self.lab.name)).__enter__()
         return whole
 
 

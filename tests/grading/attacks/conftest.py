@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from attack import solved_path
-from proof import SECOND
+from proof import limits_of
 
 from frugal.grading import confine
 from frugal.grading.judge import Judge
@@ -25,7 +25,7 @@ def judge_of() -> Iterator[Callable[[str], Judge]]:
 
     def of(lab: str) -> Judge:
         if lab not in judges:
-            judges[lab] = Judge(Lab.load(solved_path(lab)), limits=SECOND).__enter__()
+            judges[lab] = Judge(Lab.load(solved_path(lab)), limits=limits_of(lab)).__enter__()
         return judges[lab]
 
     yield of

@@ -28,7 +28,7 @@ def test_every_attack_is_named_once_and_says_what_it_tries():
     assert len({attack.notebook() for attack in ATTACKS if attack.raw is None}) > 0.95 * len(ATTACKS) - 15
 
 
-@pytest.mark.parametrize("attack", parameters())
+@pytest.mark.parametrize("attack", list(parameters()))
 def test_an_attack_gets_nothing(judge_of, attack: Attack, request):
     if attack.lab == RACE and not available():
         pytest.skip("no C++ compiler")
