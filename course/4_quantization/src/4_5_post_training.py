@@ -210,7 +210,9 @@ assert ratio < 9 / 16
 # Ten weights have $2^{10}$ ways to be rounded up or down. Few enough to try all, on inputs of a real layer.
 
 # %% id="predict-updown"
-predict("updown", "Among all 1,024 ways, where is 'everything to its nearest code'?", options=["the best", "not the best"])
+predict(
+    "updown", "Among all 1,024 ways, where is 'everything to its nearest code'?", options=["the best", "not the best"]
+)
 
 # %% id="measure-updown" alt="Output error of 1,024 combinations, sorted: rounding to nearest lies near the low end, but its error is not the lowest."
 layer = model.layer2[0].conv2
@@ -236,10 +238,15 @@ print(f"error of the output: nearest {errors[nearest]:.2e}, best {errors.min():.
 
 # %% id="measure-adaround" tags="nbval-ignore-output"
 grid = choose_qparams(layer.weight.detach(), 3, symmetric=True, granularity=each)
-rounded = {"nearest": round_nearest(layer.weight.detach(), grid), "AdaRound": adaround.round_weight(layer.weight, grid, inputs)}
+rounded = {
+    "nearest": round_nearest(layer.weight.detach(), grid),
+    "AdaRound": adaround.round_weight(layer.weight, grid, inputs),
+}
 for name, weight in rounded.items():
     off = inputs.x[0] @ (weight - layer.weight.detach()).flatten(1).T
-    print(f"{name:9} output error {off.square().mean():.2e}, mean |weight error| {(weight - layer.weight).abs().mean():.4f}")
+    print(
+        f"{name:9} output error {off.square().mean():.2e}, mean |weight error| {(weight - layer.weight).abs().mean():.4f}"
+    )
 moved = (rounded["nearest"] != rounded["AdaRound"]).float().mean()
 print(f"{moved:.0%} of the weights went to the farther code")
 
@@ -289,7 +296,8 @@ from frugal.quant.methods.tradeoffs import card_of, confounders
 
 stated = weights_and_activations(4, 4, first_last_bits=8)
 found = {
-    name: accuracy(quantize_model(model, config, calibration), *pictures) for name, config in confounders(stated).items()
+    name: accuracy(quantize_model(model, config, calibration), *pictures)
+    for name, config in confounders(stated).items()
 }
 plots.accuracy_bars(found, original=original)
 plt.show()

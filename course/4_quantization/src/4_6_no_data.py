@@ -108,7 +108,12 @@ def draw_clipped(ax, beta, gamma):
     no_data.clipped_bell(beta, gamma, ax)
 
 
-Explore(draw_clipped, beta=[-2, -1, 0, 1, 2], gamma=[-1.5, 0.5, 1.5], label="a normal distribution and what ReLU leaves of it")
+Explore(
+    draw_clipped,
+    beta=[-2, -1, 0, 1, 2],
+    gamma=[-1.5, 0.5, 1.5],
+    label="a normal distribution and what ReLU leaves of it",
+)
 
 # %% id="predict-gamma"
 predict(
