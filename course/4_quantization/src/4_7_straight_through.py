@@ -475,7 +475,7 @@ print(f"ternary values: {limit:.3f} in [23], {ternarize(weight).scale.item():.3f
 # %% id="measure-chance" alt="Mean of drawn ternary weights against the weight, for 1 and for 1,000 draws: three levels, and nearly the diagonal."
 w = torch.linspace(-limit, limit, 121)
 rng = torch.Generator().manual_seed(0)
-draws = torch.stack([ternary_connect(w, limit, rng) for _ in range(1000)])
+draws = ternary_connect(w.expand(1000, -1), limit, rng)
 fig, ax = plt.subplots(figsize=(4.6, 2.8))
 ax.plot(w, draws[0], ".", ms=4, color=style.ORANGE, label="1 draw")
 ax.plot(w, draws.mean(0), ".", ms=4, color=style.BLUE, label="mean of 1,000")
@@ -483,7 +483,7 @@ ax.set(xlabel="latent weight (real)", ylabel="drawn weight")
 ax.legend()
 plt.show()
 h = torch.tensor([0.3, -5.0, 0.0])
-powers = torch.stack([power_of_two(h, rng) for _ in range(20_000)])
+powers = power_of_two(h.expand(20_000, 3), rng)
 print(
     f"{h[0]:.1f} is drawn as {sorted({round(p, 3) for p in powers[:, 0].tolist()})}, on average {powers[:, 0].mean():.3f}"
 )
@@ -560,8 +560,8 @@ assert gain["percentiles"] > 1, "percentiles must help at 4 bits"
 # %% [markdown] id="said-graphs"
 # Here the percentiles do nearly all of the work; what protection adds, three graphs
 # cannot tell from chance. Our graphs are small and their features noisy; on such data the rounding works against
-# overfitting, which is why 4 bits can beat float32. The paper reports more: on REDDIT-BINARY its method lifts 4 bits from 54.1 % to 81.3 %
-# [[30]](../references.md#ref-30), with both remedies together (figures from its authors' code).
+# overfitting, which is why 4 bits can beat float32. The paper reports more: on REDDIT-BINARY its method lifts 4 bits from
+# 54.1 % to 81.3 % [[30]](../references.md#ref-30), with both remedies together (figures from its authors' code).
 #
 # **In three sentences.** A rounding has no gradient, so training pretends it is a ramp and keeps a float weight behind
 # each code. With that, 4 bits cost little, and even signs learn. What the bits then save depends on the machine:
