@@ -62,7 +62,8 @@ def recipes() -> Iterator[tuple[Row, Recipe]]:
     yield {**eight, "method": "no image: input scales, after SPIQ"}, KNOWN["spiq_w8a8"]
     yield {**ends, "method": "least squares, bias"}, fitted
     yield {**ends, "method": "GPTQ, bias"}, KNOWN["gptq_w4a4"]
-    yield {"bits": "W6A6", "first_last_bits": 6, "method": "AdaRound, bias"}, at(replace(learned, **without_ends), 6)
+    for method, recipe in (("AdaRound, bias", learned), ("GPTQ, bias", KNOWN["gptq_w4a4"])):
+        yield {"bits": "W6A6", "first_last_bits": 6, "method": method}, at(replace(recipe, **without_ends), 6)
     yield {**all_four, "method": "least squares, bias"}, replace(fitted, **without_ends)
     yield {**eight, "method": "no image: ranges on distilled ones, ZeroQ"}, drawn
 
@@ -114,8 +115,8 @@ class Table:
 
     def __init__(self, earlier: list[dict[str, Any]], images: int, file: str | None, only: str = "") -> None:
         self.known = {identity(row): row for result in earlier for row in result["rows"]}
-        commands = (command for result in earlier for command in result["command"].split(" && "))
-        self.commands = list(dict.fromkeys(commands))
+        runs = (run for result in earlier for run in result.get("runs", result["command"].split(" && ")))
+        self.runs = list(dict.fromkeys(runs))
         self.rows: list[Row] = []
         self.images, self.file, self.only = images, file, only
 
@@ -132,7 +133,11 @@ class Table:
 
     def result(self) -> dict[str, Any]:
         result = record(self.rows, {"test_images": self.images, **summarize(self.rows)})
-        result["command"] = " && ".join([*self.commands, result["command"]])
+        if self.runs:
+            result["runs"] = [*self.runs, result["command"]]
+            result["command"] = (
+                f"python benchmarks/ptq.py --json ptq.json, in {len(result['runs'])} runs joined by --from"
+            )
         return result
 
     def write(self) -> None:
