@@ -27,7 +27,7 @@ from frugal.grading.limits import Limits
 from frugal.grading.modules import take_apart
 from frugal.grading.wire import Codec, Hooks, receive, send
 
-_NOT_MAPPED = (UnicodeError, BaseExceptionGroup)
+_NOT_MAPPED = (UnicodeError, BaseExceptionGroup, StopIteration, StopAsyncIteration)  # the last two would end a loop
 ERRORS: dict[str, type[Exception]] = {
     name: kind
     for name, kind in vars(builtins).items()
@@ -383,7 +383,10 @@ class RemoteObject(_Stand):
         return self._line.call([*self._target, "__getitem__"], (key,), {})
 
     def __eq__(self, other: object) -> bool:
-        return self is other or self._line.call([*self._target, "__eq__"], (other,), {}) is True
+        """Ask only about another of the student's objects: none equals the judge's data by its own word."""
+        if self is other or not isinstance(other, RemoteObject):
+            return self is other
+        return self._line.call([*self._target, "__eq__"], (other,), {}) is True
 
     def __hash__(self) -> int:
         return id(self)
