@@ -558,10 +558,9 @@ reveal("graphs", max(gain, key=gain.get) if abs(gain["percentiles"] - gain["prot
 assert gain["percentiles"] > 1, "percentiles must help at 4 bits"
 
 # %% [markdown] id="said-graphs"
-# Here the percentiles do nearly all of the work; what protection adds, three graphs
-# cannot tell from chance. Our graphs are small and their features noisy; on such data the rounding works against
-# overfitting, which is why 4 bits can beat float32. The paper reports more: on REDDIT-BINARY its method lifts 4 bits from
-# 54.1 % to 81.3 % [[30]](../references.md#ref-30), with both remedies together (figures from its authors' code).
+# Here the percentiles do most of the work, and bring 4 bits level with float32. What protection adds, three small graphs
+# cannot tell from chance. The paper reports more: on REDDIT-BINARY its method lifts 4 bits from 54.1 % to 81.3 %
+# [[30]](../references.md#ref-30), with both remedies together (figures from its authors' code).
 #
 # **In three sentences.** A rounding has no gradient, so training pretends it is a ramp and keeps a float weight behind
 # each code. With that, 4 bits cost little, and even signs learn. What the bits then save depends on the machine:
