@@ -634,9 +634,9 @@ plt.show()
 
 # %% [markdown] id="qat"
 # ## A network on your gradients
-# `Learned` is a quantizer on your function: the first tensor that passes sets its step, then the step is a parameter
-# like any other. `swap_in` puts one before each weight and each input of a trained residual network; the float weights
-# stay behind them and take the gradients. First and last layer keep 8 bits, as in all published figures.
+# `Learned` is a quantizer on your `lsq_quantize`: the first tensor that passes sets its step, then the step is a
+# parameter like any other. `swap_in` puts one before each weight and each input of a trained residual network; the
+# float weights stay behind them and take the gradients. First and last layer keep 8 bits, as is usual.
 
 # %% id="learned" tags="raises-exception"
 from frugal.quant.trainable import Trainable
@@ -648,8 +648,7 @@ class Learned(Trainable):
     def __init__(self, num_bits, weight=None):
         super().__init__()
         self.num_bits, self.started, self.weight = num_bits, False, weight is not None
-        shape = (len(weight), *[1] * (weight.ndim - 1)) if self.weight else ()
-        self.step = nn.Parameter(torch.ones(shape))
+        self.step = nn.Parameter(torch.ones((len(weight), *[1] * (weight.ndim - 1)) if self.weight else ()))
 
     def forward(self, x):
         if not self.started:
@@ -716,8 +715,8 @@ _ = before_and_after("weights 4, inputs 4", lambda layer: Learned(4, layer.weigh
 #
 # ## Part C. Three values, and two
 # Slide 25's table ends with ternary and binary weights. **Ternary weight networks**
-# ([Li 2016](../../course/references.md#ref-li2016)) keep $-\alpha$, 0 and $+\alpha$ for each channel: weights up to a threshold become 0, the
-# others their sign, and $\alpha$ is the factor that loses the least:
+# ([Li 2016](../../course/references.md#ref-li2016)) keep $-\alpha$, 0 and $+\alpha$ for each channel: weights up to a
+# threshold become 0, the others their sign, and $\alpha$ is the factor that loses the least:
 #
 # $$\Delta = 0.7 \cdot \mathrm{mean}|w|, \qquad \alpha = \mathrm{argmin}_a \sum_i (w_i - a\, c_i)^2$$
 
@@ -828,7 +827,7 @@ hold_ternarize(-one_sided)
 tied, alpha = ternarize(torch.tensor([[2.0, -2.0, 6.0, -6.0], [0.0, 0.0, 0.0, 8.0]]), 0.5)
 assert (tied.tolist(), alpha.tolist()) == ([[0, 0, 1, -1], [0, 0, 0, 1]], [6.0, 8.0]), "a tie with the threshold"
 
-# %% id="see-ternarize" tags="raises-exception" alt="Weights of one channel with thresholds and values; error against factor"
+# %% id="see-ternarize" tags="raises-exception" alt="Squared error against the factor of the threshold"
 from frugal.quant.granularity import PerChannel
 from frugal.quant.methods import twn
 
@@ -1343,12 +1342,12 @@ predict.reveal("ternary", table["three values, inputs 8"][1])
 # %% [markdown] id="what-happened"
 # ### Prediction and measurement
 # At 8 bits nothing was lost, and nothing is won. At 4 bits training wins 5 points or more; with 2 bits, three values or
-# two, 30 and more, from a network that was hardly better than guessing. 4 bits stay ahead of 2 bits and of signs. The
-# cell above held your table to each of these sentences. Which of three values and 2 bits is ahead is not one of them:
-# it changes with the pictures, and their inputs differ.
+# two, 30 and more, because rounding had left next to nothing. 4 bits stay ahead of 2 bits and of signs. The cell above
+# held your table to each of these sentences. Which of three values and 2 bits is ahead is not one of them: it changes
+# with the pictures, and their inputs differ.
 #
-# Slide 25's table has the same order for ResNet-50, after training of another size. Ours shows the order, not the
-# distances.
+# Slide 25's table, of ResNet-50 on ImageNet, has 4 bits, ternary and binary in this order, too. Ours shows the order,
+# not the distances: its training takes seconds.
 #
 # One thing is left: your bits. A binary layer multiplies 8-bit codes with signs, and each of the eight bit planes of the
 # codes is a matrix of signs for your `multiply_signs`. Integers only, and the last word of each row is half empty.
