@@ -35,7 +35,7 @@ from frugal.quant.methods.twn import TernaryWeight, ternarize
 from frugal.quant.methods.xnor_net import BinaryWeight, binary_weights
 from frugal.quant.train import Operands, TrainingPlan, min_max, swap_in, train_through_
 
-TEST_IMAGES = 2_000
+TEST_IMAGES = 1_000
 FORMATS = ("W8A8", "W4A4", "ternary", "binary")
 
 
@@ -87,7 +87,7 @@ def without_training(model: nn.Module, form: str, seed: int) -> nn.Module:
 
 def with_training(model: nn.Module, form: str, train: DrawnImages, epochs: float, seed: int) -> nn.Module:
     training = TRAININGS[form]
-    quantized = swap_in(model, training.inner)
+    quantized = swap_in(model, training.inner, fold=False)
     plan = TrainingPlan(epochs=epochs, lr=training.lr, optimizer=training.optimizer, seed=seed)
     train_through_(quantized, train.images, train.labels, plan)
     return quantized
@@ -136,7 +136,7 @@ def summarize(rows: list[dict]) -> dict[str, float]:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the rows and the summary here")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--images", type=click.IntRange(512), default=3_000, show_default=True, help="training pictures")
+@click.option("--images", type=click.IntRange(512), default=2_500, show_default=True, help="training pictures")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 def main(file: str | None, seeds: int, images: int, epochs: float, threads: int) -> None:

@@ -165,10 +165,10 @@ plt.show()
 from frugal.core.units import format_bytes
 from frugal.data.drawn import draw as draw_pictures
 from frugal.measure.accuracy import accuracy
-from frugal.nets.pretrained import card, load, names
+from frugal.nets.pretrained import card, classifiers, load
 
 pictures, labels = draw_pictures(500, split="test")
-models = {name: load(name) for name in names()}
+models = {name: load(name) for name in classifiers()}
 for name, model in models.items():
     made, measured = card(name), accuracy(model, pictures, labels)
     size = format_bytes(4 * made.parameters)
@@ -224,7 +224,7 @@ plt.show()
 # | 1 State of the art | slides 3 to 8 | in preparation | |
 # | 2 Energy | slides 10 to 13 | in preparation | |
 # | 3 Compact architectures | slides 15 to 17 | in preparation | |
-# | 4 Quantization | slides 19 to 26 | [4.1 The operator](../4_quantization/4_1_the_operator.ipynb), [4.2 The zero-point](../4_quantization/4_2_zero_point.ipynb), [4.3 Per channel](../4_quantization/4_3_per_channel.ipynb) | [4.1 The affine quantizer](../../labs/lab_4_1_affine/lab_4_1_affine.ipynb) |
+# | 4 Quantization | slides 19 to 26 | [4.1 The operator](../4_quantization/4_1_the_operator.ipynb), [4.2 The zero-point](../4_quantization/4_2_zero_point.ipynb), [4.3 Per channel](../4_quantization/4_3_per_channel.ipynb), [4.4 Accumulators](../4_quantization/4_4_accumulators.ipynb), [4.5 Post-training](../4_quantization/4_5_post_training.ipynb), [4.6 No data](../4_quantization/4_6_no_data.ipynb), [4.7 Straight through](../4_quantization/4_7_straight_through.ipynb), [4.8 Int8 for real](../4_quantization/4_8_int8_for_real.ipynb), [4.9 The tables](../4_quantization/4_9_the_tables.ipynb), [4.10 Language models](../4_quantization/4_10_language_models.ipynb) | [4.1 The affine quantizer](../../labs/lab_4_1_affine/lab_4_1_affine.ipynb), [4.2 Integers only](../../labs/lab_4_2_integer_only/lab_4_2_integer_only.ipynb), [4.3 Without data](../../labs/lab_4_3_data_free/lab_4_3_data_free.ipynb), [4.4 Clipping](../../labs/lab_4_4_clipping/lab_4_4_clipping.ipynb), [4.5 Straight through](../../labs/lab_4_5_straight_through/lab_4_5_straight_through.ipynb), [4.6 Race the vendor](../../labs/lab_4_6_race/lab_4_6_race.ipynb) |
 # | 5 Pruning | slides 28 to 32 | in preparation | |
 #
 # Letters and names are in the [notation](../notation.md), papers in the [references](../references.md), slips of the
@@ -265,7 +265,7 @@ plt.show()
 # </details>
 
 # %% id="answers"
-for name in names():
+for name in classifiers():
     count = card(name).parameters
     print(f"1. {name:15}  {format_bytes(count)} instead of {format_bytes(4 * count)}")
 times = [2, 2, 3, 2, 91]

@@ -279,7 +279,8 @@ plt.show()
 # %% [markdown] id="layer"
 # What to see, for 4 bits: the dashed line is rounding, which grows with the square of $\alpha$. The dotted line is
 # clipping, which falls. Their sum is least where the two balance. The fewer the bits, the smaller the best $\alpha$. A
-# smaller squared error does not always make a better network, though: chapter 4.5 (planned) measures both.
+# smaller squared error does not always make a better network, though: chapter
+# [4.5](4_5_post_training.ipynb) measures both.
 #
 # ## How does a layer compute with codes?
 #
@@ -317,7 +318,8 @@ reveal("sums", f"{fits[torch.int8]:.0f} %")
 
 # %% [markdown] id="accumulator"
 # So the products are of 8-bit codes, and the sums are kept in 32 bits: in an accumulator. Slide 11 says the same, INT8
-# multiplied and INT32 added up. How narrow a sum may be is the subject of chapter 4.4 (planned).
+# multiplied and INT32 added up. How narrow a sum may be is the subject of chapter
+# [4.4](4_4_accumulators.ipynb).
 #
 # Now the rest of equation (3), and two checks. First: the integer sums are what an exact convolution of the codes
 # gives. Second: the layer on codes equals the layer on dequantized floats $\hat W$ and $\hat X$, up to what float32

@@ -217,8 +217,8 @@ for qx in (torch.tensor([3, 0]), torch.tensor([0, 3])):
 #
 # Now $x_i / \text{scale}_i$ is rounded with a step of 1 in every channel, and the new weights have one scale for each
 # output. The division is done by the layer before, in its own last multiplication. This is the idea of SPIQ
-# [[41]](../references.md#ref-41), which takes the scales from the batch norms and needs no data. Chapters 4.5 and 4.6
-# (in preparation) build on it.
+# [[41]](../references.md#ref-41), which takes the scales from the batch norms and needs no data. Chapter
+# [4.6](4_6_no_data.ipynb) builds on it.
 #
 # In a **depthwise** convolution each output reads one input channel only, and its sum runs over the nine places of the
 # kernel. There a scale for each input channel is free as well.
@@ -455,7 +455,7 @@ plt.show()
 # cannot take back is in `conv2`: there the factors sit on *input* channels, inside each row.
 #
 # The trick also works backwards: choose factors that make the channels *alike*. That is cross-layer equalization
-# [[26]](../references.md#ref-26), chapter 4.6 (in preparation).
+# [[26]](../references.md#ref-26), chapter [4.6](4_6_no_data.ipynb).
 #
 # **In three sentences.** One scale for a tensor is set by its widest channel, and the others pay. One scale for each
 # output channel costs a few bytes and nothing in integer arithmetic, because it leaves the sum; one for each input
@@ -480,9 +480,9 @@ plt.show()
 #   [[20]](../references.md#ref-20). ResNet-50 keeps 75.0 % and 75.1 %, of 75.2 % [[20]](../references.md#ref-20). A
 #   trained MobileNet can be such a twin.
 # - [[2]](../references.md#ref-2) (ACIQ) goes a step further: each channel has its own *width*, the same on average.
-#   Chapter 4.5, in preparation.
-# - [[41]](../references.md#ref-41) (SPIQ) gives each *input* channel a scale, without data. Chapter 4.6, in
-#   preparation. We have read its abstract only; our version is a reconstruction.
+#   Chapter [4.5](4_5_post_training.ipynb).
+# - [[41]](../references.md#ref-41) (SPIQ) gives each *input* channel a scale, without data: chapter
+#   [4.6](4_6_no_data.ipynb). We have read its abstract only; our version is a reconstruction.
 #
 # ## Exercises
 #

@@ -590,7 +590,7 @@ assert gain["percentiles"] > 1, "percentiles must help at 4 bits"
 #
 # ## Exercises
 #
-# Lab 4.5 (planned) lets you write the estimators and train through them. With pen and paper:
+# Lab [4.5](../../labs/lab_4_5_straight_through/lab_4_5_straight_through.ipynb) lets you write the estimators and train through them. With pen and paper:
 #
 # 1. A step of 0.5 and codes from -2 to 1. What do 0.3 and 9 say to the step, by equation (1)?
 # 2. A sum of 64 products of signs is 10. How many ones has the exclusive-or?

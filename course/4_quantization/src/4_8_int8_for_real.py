@@ -483,7 +483,8 @@ plt.show()
 # Wrapping and saturating differ. A sum that wraps lives on a circle; where it has been does not matter, only where it
 # ends. A sum that saturates loses what lay beyond the end, and later products start from a wrong place. Move the slider
 # to 16 bits to see both. The circle is the idea of WrapNet [[27]](../references.md#ref-27): train a network whose
-# activation function does not mind a full turn. Chapter 4.4 (planned) does so.
+# activation function does not mind a full turn. Chapter
+# [4.4](4_4_accumulators.ipynb) does so.
 #
 # ## Does a whole network run on codes?
 #
@@ -561,7 +562,7 @@ plt.show()
 #
 # ## Exercises
 #
-# In lab 4.6 (planned) you write such a kernel and race it. With paper and pencil:
+# In lab [4.6](../../labs/lab_4_6_race/lab_4_6_race.ipynb) you write such a kernel and race it. With paper and pencil:
 #
 # 1. A linear layer with $k$ inputs and as many outputs runs at batch $m$. What is its intensity when $k$ is much larger
 #    than $m$? From which batch on is it above 100 operations per byte, for $k = 4096$?
