@@ -12,7 +12,7 @@
 # | naive | | |
 # | blocked | | |
 # | vector | | |
-# | naive, vectorised by the compiler | | |
+# | naive, vectorised | | |
 # | frugal | | |
 # | oneDNN | | |
 #
@@ -162,8 +162,9 @@ for m, n, k in ((1, 1, 1), (3, 3, 3), (4, 7, 33), (5, 2, 4096)):
 #
 # $$y = \mathrm{clamp}(\mathrm{round}(\mathrm{acc} \cdot \mathrm{scale}) + z_y, \mathrm{low}, \mathrm{high})$$
 #
-# Every kernel of the library gives the same bits, so the roundings are part of the definition. `low` is also where ReLU
-# happens, at no cost: it is $z_y$.
+# Every kernel of the library gives the same bits, so the roundings are part of the definition. A ReLU
+# costs nothing here: set `low` to $z_y$, the code of real 0. (Here `low` and `high` are codes, and `scale` is a quotient of
+# three of the lecture's scales.)
 
 
 # %% solution="requantize"
@@ -399,7 +400,8 @@ print(doubled(u8(1, 2, 100, 255), s32(0, 0, 0, 0), 4))
 # %% [markdown] id="about-bugs"
 # C++ believes you: a loop too long writes over somebody else's memory. Here kernels run in a process of their own, every
 # tensor between two walls, so a mistake becomes a sentence. You can try text in a cell that begins with `%%cpp`
-# and the name of the function; `scratch()` is then the text, `scratch.kernel` takes tensors.
+# and the name of the function; `scratch()` is then the text, and `y = scratch.kernel(x, y, 2)` runs it. Your tensors stay as
+# they are; what the kernel wrote is returned.
 
 # %% id="bug" tags="raises-exception,nbval-ignore-output"
 one_too_many = r"""
@@ -507,8 +509,8 @@ assert multiply(largest, odd).item() == 255 * (127 * 4095 + 126), "a long sum mu
 #
 # The naive kernel reads two bytes for every product. With packed weights (Part B) one `x[i * k + p]` meets the sixteen
 # channels of a panel: sixteen sums in a local array, one read of x for all of them. The byte of channel c at p stands in
-# quad `p / 4`, at place `4 * c + p % 4` of its 64 bytes. A panel has as many quads as its k, filled up to a multiple of
-# 64, has.
+# quad `p / 4`, at place `4 * c + p % 4` of its 64 bytes. With K = k filled up to a multiple of 64, a panel has K / 4 quads, that is
+# 16 · K bytes. x has no zeros there: do not read past its k.
 
 
 # %% solution="blocked_gemm"
@@ -697,7 +699,8 @@ assert cpp.faster_than_scalar(vectors, 1.5)
 # %% [markdown] id="race"
 # ## The race
 # 128 x 512 codes meet 128 x 512 weights. All entrants take turns in one run, on one thread, each with a median over its
-# turns of its processor time; who is wrong has no time. `naive, vectorised` is your own naive text, compiled without the brake.
+# turns of its processor time; who is wrong has no time. `naive, vectorised` is your own naive text,
+# compiled with the compiler's own vectors switched on, which are off above. It may well beat yours.
 
 # %% id="ladder" tags="raises-exception,nbval-ignore-output"
 entrants = {
@@ -720,19 +723,21 @@ plt.show()
 # %% [markdown] id="what-happened"
 # Blocking alone wins little: a scalar kernel is held up by its multiplier, one product per step, not by its reads. It is
 # what feeds the vectors, though, and vectors multiply many numbers per step. A compiler may find them by itself, where
-# the loop is plain enough and the instructions exist; look how your naive text fares without the brake. The library is
-# ahead for two more reasons: instructions made for bytes, and a block of sums that fills every register.
+# the loop is plain enough and the instructions exist; look how your naive text fares once it is allowed to. Where
+# the library is ahead, it has two more reasons: instructions made for bytes, and a block of sums that fills every register.
 #
 # With `FRUGAL_ISA=scalar` in the environment your kernels get only what every processor of this family has, and the
-# library runs its scalar path. Your table then looks different, and your answers are as right.
+# library runs its scalar path: it then stands beside your naive kernel, perhaps below your vectors. oneDNN does not know this
+# variable and stays as it is. Your answers are as right.
 
 # %% [markdown] id="card-fused-layer"
 # ### Exercise 4.6.7 The whole layer
 # ◆◆◆ · matters · ~15 min · 5 pts · slides 20, 23
 #
 # Stored as int32, a result is four times as large as its codes, and has to be read again. So the last loop of a kernel
-# finishes the sums while they are at hand: add the bias (which holds the zero-point correction already), then do
-# `requantize`, in C++. `nearbyintf` of `<math.h>` rounds halves to even.
+# finishes the sums while they are at hand: add the bias, then do `requantize`, in C++. With symmetric weights ($z_w = 0$) the
+# only correction left is one number per channel, and the bias holds it already. `nearbyintf` rounds halves to even; write
+# `#include <math.h>` at the top.
 
 
 # %% solution="fused_layer"
