@@ -3,8 +3,8 @@
 #
 # Slides 22 and 24 · about 105 minutes · 8 exercises, 37 points
 #
-# Eight bits forgive a careless range; three do not. You write what post-training methods do about it: clip, repair, split,
-# share out bits, bend the grid. At the end they fill this table with the accuracy of two trained networks:
+# Eight bits forgive a careless range; three do not. You write what post-training methods do about it: clip, repair,
+# split, share out bits, bend the grid. At the end they fill this table with the accuracy of two trained networks:
 #
 # | weights | resnet8, 4 bits | 3 bits | mobilenet, 4 bits | 3 bits |
 # |---|---|---|---|---|
@@ -19,8 +19,8 @@
 # | bits by channel, repaired | | | | |
 # | piecewise, one bit more | | | | |
 #
-# Write with torch and Python's `math`; the library is not accepted as the answer. An open exercise does not stop you: the
-# lab goes on with a working version.
+# Write with torch and Python's `math`; the library is not accepted as the answer. An open exercise does not stop you:
+# the lab goes on with a working version.
 
 # %% id="setup"
 import math
@@ -62,9 +62,11 @@ predict.predict(
 # ## Part A. Where to clip
 # A range that ends at $\alpha$ makes two kinds of error. **Rounding**: values inside move to the middle of their bin. Spread
 # evenly over a bin of width $\Delta$ they err by $\Delta^2/12$ in squares. **Overload**: values outside move to the end. A
-# wide range pays the first, a narrow one the second. ACIQ [2] adds up what to expect, for $2^b$ bins and a density $p$:
+# wide range pays the first, a narrow one the second. ACIQ, analytical clipping [2], adds up what to expect, for $2^b$ bins
+# and values of density $p$:
 #
-# $$E(\alpha) = \frac{\Delta^2}{12} + \int_{|x| > \alpha} (|x| - \alpha)^2\, p(x)\, dx, \qquad \Delta = \frac{2\alpha}{2^b}$$
+# $$E(\alpha) = \frac{\Delta^2}{12} + \int_{|x| > \alpha} (|x| - \alpha)^2\, p(x)\, dx,
+# \qquad \Delta = \frac{2\alpha}{2^b}$$
 #
 # (The first term counts every value, clipped ones too; where few are clipped that is close.)
 
@@ -126,11 +128,11 @@ check.check(
 )
 
 # %% [markdown] id="hints-expected-error"
-# <details><summary>Hint 1: where to look</summary>How wide is a bin when there are 2 to the power of b? How far beyond the
-# range is a value, on either side?</details>
+# <details><summary>Hint 1: where to look</summary>How wide is a bin when there are 2 to the power of b? How far beyond
+# the range is a value, on either side?</details>
 #
-# <details><summary>Hint 2: the move</summary>The first term needs no density. For the second: a distance that is 0 inside,
-# its square, a weighted sum.</details>
+# <details><summary>Hint 2: the move</summary>The first term needs no density. For the second: a distance that is 0
+# inside, its square, a weighted sum.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>Overload twice too large where points lie closer: the spacing. Huge on the
 # left: a distance to the wrong end. Rounding off by 4 or 12: the width, or its half.</details>
@@ -194,7 +196,8 @@ Explore(two_errors, num_bits=[2, 3, 4, 6, 8], density=list(densities))
 # ### Exercise 4.4.2 The best end, exactly
 # ◆◆◇ · matters · ~8 min · 4 pts · slide 24
 #
-# For a Laplace density of mean magnitude 1 the integral is $2e^{-\alpha}$. The sum is least where its derivative is 0:
+# Many weights look like a Laplace density, a sharp peak with long tails: $p(x) = \frac12 e^{-|x|}$ has mean magnitude
+# 1. Its overload is $2e^{-\alpha}$, and the sum of both errors is least where its derivative is 0:
 #
 # $$\frac{2\alpha}{3 \cdot 4^b} - 2e^{-\alpha} = 0 \iff \alpha\, e^{\alpha} = 3 \cdot 4^b$$
 #
@@ -242,14 +245,14 @@ check.check(
 )
 
 # %% [markdown] id="hints-laplace-clip"
-# <details><summary>Hint 1: where to look</summary>Take the logarithm of both sides: one alpha is left inside a logarithm,
-# the other is free.</details>
+# <details><summary>Hint 1: where to look</summary>Take the logarithm of both sides: one alpha is left inside a
+# logarithm, the other is free.</details>
 #
 # <details><summary>Hint 2: the move</summary>Put in a guess on one side, get a better one on the other, repeat. Or
 # Newton, or halving an interval.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>It swings or leaves the positive numbers: the two sides are swapped. Right to
-# three digits: more steps. 4.0038 at 4 bits: the constant of the paper's first version.</details>
+# <details><summary>Hint 3: symptoms</summary>It swings or leaves the positive numbers: the two sides are swapped.
+# Right to three digits: more steps. 4.0038 at 4 bits: the constant of the paper's first version.</details>
 
 # %% hidden="laplace_clip" points=2
 for num_bits in range(1, 17):
@@ -266,7 +269,7 @@ weight = nets["resnet8"].get_submodule("layer2.0.conv2").weight.detach()  # [32,
 
 
 def on_grid(w: Tensor, alpha: Tensor, num_bits: int) -> Tensor:
-    """Round to codes -(2^(b-1) - 1) to 2^(b-1) - 1 over [-alpha, alpha], and read back; one alpha per output channel."""
+    """Round to codes -(2^(b-1) - 1) to 2^(b-1) - 1 over [-alpha, alpha] of each output channel, and read back."""
     top = 2 ** (num_bits - 1) - 1
     step = torch.where(alpha > 0, alpha, 1).view(-1, *[1] * (w.ndim - 1)) / top
     return (w / step).round().clamp(-top, top) * step
@@ -294,8 +297,9 @@ plt.show()
 # ### Exercise 4.4.3 Search instead
 # ◆◆◇ · matters a lot · ~12 min · 5 pts · slide 24
 #
-# Real weights are neither Laplace nor Gauss, and three bits have 7 symmetric levels, not 8 bins. OMSE [10] asks the
-# weights themselves: for each output channel, which end errs least? Lab 4.1 searched one step; now all channels at once.
+# Real weights are neither Laplace nor Gauss, and three bits have 7 symmetric levels, not 8 bins. OMSE [10], named
+# after the mean squared error, asks the weights themselves: for each output channel, which end errs least? Lab 4.1
+# searched one step; now all channels at once.
 
 
 # %% solution="search_clips"
@@ -347,8 +351,8 @@ check.check(
 # <details><summary>Hint 1: where to look</summary>Flatten all axes but the first; keep ends and errors as columns, one
 # entry per channel.</details>
 #
-# <details><summary>Hint 2: the move</summary>A loop over k; in it all channels round, saturate, read back, and add up. Keep
-# a channel's new end where its error fell.</details>
+# <details><summary>Hint 2: the move</summary>A loop over k; in it all channels round, saturate, read back, and add up.
+# Keep a channel's new end where its error fell.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>All channels take one share: the errors were summed over everything. The
 # smallest k always wins: nothing saturates. nan: a step of 0.</details>
@@ -418,9 +422,9 @@ plt.show()
 # The formula holds for its distribution; at 2 bits the 3 symmetric levels want a narrower range; and a layer's few
 # hundred weights, with thinner tails, want to be clipped earlier than Laplace says.
 #
-# But less squared error is not yet more accuracy. Clipped weights all lean inwards: a channel's norm shrinks. Rounded ones
-# lean by chance: its mean moves, and the whole output channel with it. The next layer sees both. ACIQ repairs them: with
-# $\hat w$ the quantized channel and bars for means,
+# But less squared error is not yet more accuracy. Clipped weights all lean inwards: a channel's norm shrinks. Rounded
+# ones lean by chance: its mean moves, and the whole output channel with it. The next layer sees both. ACIQ repairs
+# them: with $\hat w$ the quantized channel and bars for means,
 #
 # $$w \leftarrow \xi\,(\hat w - \bar{\hat w}) + \bar w, \qquad \xi = \frac{\lVert w - \bar w \rVert}{\lVert \hat w -
 # \bar{\hat w} \rVert}$$
@@ -491,8 +495,8 @@ check.check(
 # <details><summary>Hint 1: where to look</summary>Four numbers for each output channel: two means, two norms. All other
 # axes belong to the channel.</details>
 #
-# <details><summary>Hint 2: the move</summary>Take the mean of the quantized channel away, stretch, add the float mean: in
-# this order.</details>
+# <details><summary>Hint 2: the move</summary>Take the mean of the quantized channel away, stretch, add the float mean:
+# in this order.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>The mean is off by a factor: it was stretched as well. nan: a constant
 # channel. Right for one channel only: a mean over everything.</details>
@@ -541,7 +545,7 @@ plt.show()
 
 # %% [markdown] id="part-c"
 # ## Part C. Split the outlier instead
-# A grid with one step for a whole layer suffers when a few weights are large. OCS [42] clips nothing: it reads an input
+# A grid with one step for a whole layer suffers when a few weights are large. Outlier channel splitting, OCS [42], clips nothing: it reads an input
 # channel twice and shares its weights out, $wx = \tfrac w2 x + \tfrac w2 x$. The largest weight halves, the layer grows by
 # one channel. Equal halves round alike, though, so their errors add up. Half a step apart they do not; in units of the
 # step
@@ -573,13 +577,14 @@ check.check(
 )
 
 # %% [markdown] id="hints-half-up"
-# <details><summary>Hint 1: where to look</summary>What does float32 make of 0.5 plus the largest number below it?</details>
+# <details><summary>Hint 1: where to look</summary>What does float32 make of 0.5 plus the largest number below
+# it?</details>
 #
 # <details><summary>Hint 2: the move</summary>Split a number into the whole one below it and the rest, which is exact.
 # Compare the rest.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Wrong at -0.5 only: halves go away from 0. Wrong just below a half: a sum was
-# rounded before you cut it.</details>
+# <details><summary>Hint 3: symptoms</summary>Wrong at -0.5 only: halves go away from 0. Wrong just below a half: a sum
+# was rounded before you cut it.</details>
 
 # %% hidden="half_up" points=2
 from fractions import Fraction
@@ -681,11 +686,11 @@ check.check(
 # <details><summary>Hint 1: where to look</summary>Three things grow together: the weight, its list of origins, and the
 # choice of the next channel.</details>
 #
-# <details><summary>Hint 2: the move</summary>In each round: one magnitude per input channel, over all other axes; take a
-# copy of that slice; write one half back, append the other.</details>
+# <details><summary>Hint 2: the move</summary>In each round: one magnitude per input channel, over all other axes; take
+# a copy of that slice; write one half back, append the other.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Right for one split, wrong for two: the origins, or a choice made once. Both
-# halves equal: a slice is a view, and you overwrote it.</details>
+# <details><summary>Hint 3: symptoms</summary>Right for one split, wrong for two: the origins, or a choice made once.
+# Both halves equal: a slice is a view, and you overwrote it.</details>
 
 # %% hidden="split_channels" points=4
 rng = torch.Generator().manual_seed(446)
@@ -782,8 +787,8 @@ print("bits", [round(each, 2) for each in bins.log2().tolist()])
 # ### Exercise 4.4.7 Whole bits, exact budget
 # ◆◆◆ · matters · ~15 min · 5 pts · slides 22, 24
 #
-# The mean must be `mean_bits` exactly, no channel below `low` or above `high`, and the bits as close to what the rule wants
-# as that allows.
+# The mean must be `mean_bits` exactly, no channel below `low` or above `high`, and the bits as close to what the rule
+# wants as that allows.
 
 
 # %% solution="allocate_bits"
@@ -840,11 +845,11 @@ check.check(
 # <details><summary>Hint 1: where to look</summary>First without whole numbers: what does each channel want? Then: which
 # channel suffers most from having one bit too few?</details>
 #
-# <details><summary>Hint 2: the move</summary>Begin with the least for all. Hand out the rest of the budget one by one, each
-# to the channel farthest below its wish that has room.</details>
+# <details><summary>Hint 2: the move</summary>Begin with the least for all. Hand out the rest of the budget one by one,
+# each to the channel farthest below its wish that has room.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>The sum is off by a few: rounding alone. 3 bits more for 8 times the spread:
-# the exponent. nan or a crash: the logarithm of 0.</details>
+# <details><summary>Hint 3: symptoms</summary>The sum is off by a few: rounding alone. 3 bits more for 8 times the
+# spread: the exponent. nan or a crash: the logarithm of 0.</details>
 
 # %% hidden="allocate_bits" points=3
 rng = torch.Generator().manual_seed(447)
@@ -912,9 +917,9 @@ plt.show()
 # ### Exercise 4.4.8 A grid with a bend
 # ◆◆◇ · matters · ~12 min · 5 pts · slide 24
 #
-# Most weights are small. PWLQ [12] cuts each side of the range at a **breakpoint** $p$ and lays $2^{b-1}$ equally spaced
-# levels over $[0, p]$, as many over $[p, m]$, ends included: fine steps for the many, coarse ones for the few. One more bit
-# says which piece.
+# Most weights are small. Piecewise linear quantization, PWLQ [12], cuts each side of the range at a **breakpoint** $p$
+# and lays $2^{b-1}$ equally spaced levels over $[0, p]$, as many over $[p, m]$, ends included: fine steps for the
+# many, coarse ones for the few. One more bit says which piece.
 
 
 # %% solution="piecewise"
@@ -987,14 +992,14 @@ check.check(
 )
 
 # %% [markdown] id="hints-piecewise"
-# <details><summary>Hint 1: where to look</summary>Magnitude first, sign last. How many steps lie between the first and the
-# last level of one piece?</details>
+# <details><summary>Hint 1: where to look</summary>Magnitude first, sign last. How many steps lie between the first and
+# the last level of one piece?</details>
 #
-# <details><summary>Hint 2: the move</summary>Round as if all were in the centre; round as if all were in the tail, counted
-# from the breakpoint; choose per weight.</details>
+# <details><summary>Hint 2: the move</summary>Round as if all were in the centre; round as if all were in the tail,
+# counted from the breakpoint; choose per weight.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Large weights too small by p: the tail starts there. 8 levels where 4 belong:
-# one bit is the sign's. An error about shapes: p is [out], w is not.</details>
+# <details><summary>Hint 3: symptoms</summary>Large weights too small by p: the tail starts there. 8 levels where 4
+# belong: one bit is the sign's. An error about shapes: p is [out], w is not.</details>
 
 # %% hidden="piecewise" points=3
 rng = torch.Generator().manual_seed(448)
@@ -1146,11 +1151,12 @@ assert table["one step, 5 % split"]["mobilenet", 4] - table["one step for a laye
 print("Your table agrees with every sentence below.")
 
 # %% [markdown] id="what-happened"
-# **What happened.** At 3 bits a step per channel alone loses 20 points or more in either network. A searched clip errs less
-# in squares, always; yet in some column it recognises *fewer* pictures: all its errors lean one way. Repairing mean and
-# spread wins 15 points or more at 3 bits, with or without clipping, and brings some row within 9 points of float32. At
-# 4 bits some row comes within 4 points. A split helps where few inputs hold the outliers, as in mobilenet at 4 bits; it
-# makes no third bit into four. Compare the piecewise row with the column one bit wider: that is what it costs.
+# **What happened.** At 3 bits a step per channel alone loses 20 points or more in either network. A searched clip errs
+# less in squares, always; yet in some column it recognises *fewer* pictures: all its errors lean one way. Repairing
+# mean and spread wins 15 points or more at 3 bits, with or without clipping, and brings some row within 9 points of
+# float32. At 4 bits some row comes within 4 points. A split helps where few inputs hold the outliers, as in mobilenet
+# at 4 bits; it makes no third bit into four. Compare the piecewise row with the column one bit wider: that is what it
+# costs.
 
 # %% [markdown] id="challenge"
 # ## Challenge: accuracy against bits

@@ -45,7 +45,7 @@ def two_errors(ends: Sequence[float], errors: Sequence[tuple[float, float]], ax:
     ax.plot(ends[best], total[best], "o", color=ORANGE, ms=8, label=f"least, at {ends[best]:.2f}")
     ax.set(xlabel="alpha, in units of the spread", ylabel="mean squared error", yscale="log")
     ax.set_ylim(total[best] / 30, max(total[0], total[best] * 3) * 2)
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower right")
     return ax
 
 
