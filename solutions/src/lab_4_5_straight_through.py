@@ -706,7 +706,7 @@ def before_and_after(name, weight, input_bits, **plan):
     return trained
 
 
-before_and_after("weights 8, inputs 8", lambda layer: Learned(8, layer.weight), 8, lr=0.003)
+before_and_after("weights 8, inputs 8", lambda layer: Learned(8, layer.weight), 8, lr=0.001)
 _ = before_and_after("weights 4, inputs 4", lambda layer: Learned(4, layer.weight), 4, lr=0.01)
 
 # %% [markdown] id="part-c"
@@ -1341,10 +1341,10 @@ predict.reveal("ternary", table["three values, inputs 8"][1])
 
 # %% [markdown] id="what-happened"
 # ### Prediction and measurement
-# At 8 bits nothing was lost, and nothing is won. At 4 bits training wins 5 points or more; with 2 bits, three values or
-# two, 30 and more, because rounding had left next to nothing. 4 bits stay ahead of 2 bits and of signs. The cell above
-# held your table to each of these sentences. Which of three values and 2 bits is ahead is not one of them: it changes
-# with the pictures, and their inputs differ.
+# At 8 bits rounding had lost next to nothing, so there is nothing to win. At 4 bits training wins 5 points or more; with
+# 2 bits, three values or two, 30 and more, because rounding had left so little. 4 bits stay ahead of 2 bits and of
+# signs. The cell above held your table to each of these sentences. Which of three values and 2 bits is ahead is not one
+# of them: it changes with the pictures, and their inputs differ.
 #
 # Slide 25's table, of ResNet-50 on ImageNet, has 4 bits, ternary and binary in this order, too. Ours shows the order,
 # not the distances: its training takes seconds.
