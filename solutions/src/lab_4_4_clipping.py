@@ -60,10 +60,10 @@ predict.predict(
 
 # %% [markdown] id="part-a"
 # ## Part A. Where to clip
-# A range that ends at $\alpha$ makes two kinds of error. **Rounding**: values inside move to the middle of their bin. Spread
-# evenly over a bin of width $\Delta$ they err by $\Delta^2/12$ in squares. **Overload**: values outside move to the end. A
-# wide range pays the first, a narrow one the second. ACIQ, analytical clipping [2], adds up what to expect, for $2^b$ bins
-# and values of density $p$:
+# A range that ends at $\alpha$ makes two kinds of error. **Rounding**: values inside move to the middle of their bin.
+# Spread evenly over a bin of width $\Delta$ they err by $\Delta^2/12$ in squares. **Overload**: values outside move to
+# the end. A wide range pays the first, a narrow one the second. ACIQ, analytical clipping [2], adds up what to expect,
+# for $2^b$ bins and values of density $p$:
 #
 # $$E(\alpha) = \frac{\Delta^2}{12} + \int_{|x| > \alpha} (|x| - \alpha)^2\, p(x)\, dx,
 # \qquad \Delta = \frac{2\alpha}{2^b}$$
@@ -196,8 +196,8 @@ Explore(two_errors, num_bits=[2, 3, 4, 6, 8], density=list(densities))
 # ### Exercise 4.4.2 The best end, exactly
 # ◆◆◇ · matters · ~8 min · 4 pts · slide 24
 #
-# Many weights look like a Laplace density, a sharp peak with long tails: $p(x) = \frac12 e^{-|x|}$ has mean magnitude
-# 1. Its overload is $2e^{-\alpha}$, and the sum of both errors is least where its derivative is 0:
+# Many weights look like a Laplace density, a sharp peak with long tails: $p(x) = \frac12 e^{-|x|}$ has mean
+# magnitude 1. Its overload is $2e^{-\alpha}$, and the sum of both errors is least where its derivative is 0:
 #
 # $$\frac{2\alpha}{3 \cdot 4^b} - 2e^{-\alpha} = 0 \iff \alpha\, e^{\alpha} = 3 \cdot 4^b$$
 #
@@ -545,10 +545,10 @@ plt.show()
 
 # %% [markdown] id="part-c"
 # ## Part C. Split the outlier instead
-# A grid with one step for a whole layer suffers when a few weights are large. Outlier channel splitting, OCS [42], clips nothing: it reads an input
-# channel twice and shares its weights out, $wx = \tfrac w2 x + \tfrac w2 x$. The largest weight halves, the layer grows by
-# one channel. Equal halves round alike, though, so their errors add up. Half a step apart they do not; in units of the
-# step
+# A grid with one step for a whole layer suffers when a few weights are large. Outlier channel splitting, OCS [42],
+# clips nothing: it reads an input channel twice and shares its weights out, $wx = \tfrac w2 x + \tfrac w2 x$. The
+# largest weight halves, the layer grows by one channel. Equal halves round alike, though, so their errors add up. Half
+# a step apart they do not; in units of the step
 #
 # $$\Big\lfloor \frac{w - \frac12}{2} \Big\rceil + \Big\lfloor \frac{w + \frac12}{2} \Big\rceil = \lfloor w \rceil$$
 #
@@ -770,8 +770,8 @@ plt.show()
 
 # %% [markdown] id="part-d"
 # ## Part D. Spend bits where they count
-# So far every channel had $b$ bits. A channel of spread $\sigma_i$ on $B_i$ bins errs by about $\sigma_i^2 / B_i^2$. ACIQ
-# shares out $B = n \cdot 2^b$ bins among $n$ channels so that the sum is least. Setting derivatives equal gives
+# So far every channel had $b$ bits. A channel of spread $\sigma_i$ on $B_i$ bins errs by about $\sigma_i^2 / B_i^2$.
+# ACIQ shares out $B = n \cdot 2^b$ bins among $n$ channels so that the sum is least. Setting derivatives equal gives
 #
 # $$B_i = B\, \frac{\sigma_i^{2/3}}{\sum_j \sigma_j^{2/3}}$$
 #
@@ -1061,9 +1061,9 @@ plt.show()
 
 # %% [markdown] id="together"
 # ## Put it together
-# All that you wrote, in two networks that were trained on drawn figures: a residual one, and one of depthwise layers with
-# nine weights per channel. Every layer is quantized, first and last included; inputs stay in float32. Layers whose channels
-# read up to three inputs are not split.
+# All that you wrote, in two networks that were trained on drawn figures: a residual one, and one of depthwise layers
+# with nine weights per channel. Every layer is quantized, first and last included; inputs stay in float32. Layers
+# whose channels read up to three inputs are not split.
 
 
 # %% id="plug-in" tags="raises-exception"
@@ -1160,11 +1160,11 @@ print("Your table agrees with every sentence below.")
 
 # %% [markdown] id="challenge"
 # ## Challenge: accuracy against bits
-# **Rules.** `my_weight` may do what it likes to the weights of resnet8, without training. A channel costs as many bits per
-# weight as its *different values* need; steps and shifts are not counted. **Target:** a point above the line through the
-# table's best, at any mean. No points, but worth a paragraph. Choose on the `val` pictures; the referee looks at others.
-# Ideas: combine; budgets between whole numbers; another exponent than 2/3 (who says that bins are the budget?); bits by
-# layer.
+# **Rules.** `my_weight` may do what it likes to the weights of resnet8, without training. A channel costs as many bits
+# per weight as its *different values* need; steps and shifts are not counted. **Target:** a point above the line
+# through the table's best, at any mean. No points, but worth a paragraph. Choose on the `val` pictures; the referee
+# looks at others. Ideas: combine; budgets between whole numbers; another exponent than 2/3 (who says that bins are the
+# budget?); bits by layer.
 
 
 # %% id="challenge-answer"
@@ -1214,9 +1214,9 @@ predict.reveal("helps", max(gains, key=gains.get))
 
 # %% [markdown] id="summary"
 # ## In three sentences
-# A range trades rounding against overload, and for a known density the best trade is one equation. Squared error is not
-# accuracy: what leans one way, in a mean or a norm, costs most and is repaired for nothing. The rest is a budget: channels,
-# bits and levels go where the weights are.
+# A range trades rounding against overload, and for a known density the best trade is one equation. Squared error is
+# not accuracy: what leans one way, in a mean or a norm, costs most and is repaired for nothing. The rest is a budget:
+# channels, bits and levels go where the weights are.
 #
 # | symptom | look at |
 # |---|---|
