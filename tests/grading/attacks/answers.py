@@ -7,6 +7,8 @@ What is found is used: where the worker held a body for one of these, the lab's 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attack import LEAK, ROOT, Attack, every, first, released_path, solved_path
 
 KIND = "free answers"
@@ -283,7 +285,7 @@ def find(module, name):
             ("solution-source", "read the source of the lab", str(ROOT / "solutions/src/lab_4_1_affine.py")),
             ("released", "read what others got", str(released_path("lab_4_1_affine"))),
             ("git", "read the history of the course", str(ROOT / ".git" / "HEAD")),
-            ("C27", "read the instructor's home", "/root/.bashrc"),
+            ("C27", "read the instructor's home", str(Path.home() / ".bashrc")),
             ("shadow", "read the system's passwords", "/etc/shadow"),
             ("passwd", "read who has an account", "/etc/passwd"),
             ("environ", "read the environment of the first process", "/proc/1/environ"),

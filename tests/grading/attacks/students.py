@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from attack import Attack, every, first
 
@@ -57,7 +58,7 @@ PAIRS = (
     _file("dev", "leave a file among the devices", "/dev/answers.txt"),
     _file("mqueue", "leave a message queue", "/dev/mqueue/answers"),
     _file("root", "leave a file in the root folder", "/answers.txt"),
-    _file("home", "leave a file at home", "/root/answers.txt"),
+    _file("home", "leave a file at home", str(Path.home() / "answers.txt")),
     _file("sys", "leave a word in the kernel's settings", "/sys/devices/system/cpu/answers"),
     Pair(
         "library",
