@@ -118,7 +118,7 @@ def test_a_progress_bar_stays_off_stderr(capsys):
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ({"y": torch.zeros(3, dtype=torch.long)}, "one label per picture"),
+        ({"y": torch.zeros(3, dtype=torch.long)}, "one label, or one row of them"),
         ({"y": torch.zeros(64)}, "int64"),
         ({"epochs": 0}, "above 0"),
         ({"lr": -1.0}, "above 0"),
