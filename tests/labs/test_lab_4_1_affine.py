@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from frugal.authoring.build import full_source
-from frugal.authoring.percent import Cell, read_source
 from frugal.quant.affine import QParams, choose_qparams, dequantize, quantize
 from frugal.quant.fake import fake_quantize
 from frugal.quant.granularity import PerChannel
@@ -18,21 +17,6 @@ from frugal.quant.observers import MSE
 
 LAB = "lab_4_1_affine"
 WORDS_MOST, CELLS = 2200, range(45, 71)
-
-
-@pytest.fixture(scope="module")
-def cells(root) -> list[Cell]:
-    return read_source(root / "solutions" / "src" / f"{LAB}.py")
-
-
-@pytest.fixture(scope="module")
-def lab(cells) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in cells:
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 @pytest.fixture(scope="module", params=[(7,), (3, 5), (4, 3, 2, 2)], ids=str)

@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from frugal.authoring.build import full_source
-from frugal.authoring.percent import Cell, read_source
 from frugal.graph.fold import fold_batchnorm
 from frugal.kernels import reference
 from frugal.quant.affine import QParams, choose_qparams, quantize
@@ -27,21 +25,6 @@ from frugal.quant.methods.integer_only import (
 )
 
 LAB = "lab_4_2_integer_only"
-
-
-@pytest.fixture(scope="module")
-def cells(root) -> list[Cell]:
-    return read_source(root / "solutions" / "src" / f"{LAB}.py")
-
-
-@pytest.fixture(scope="module")
-def lab(cells) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in cells:
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 @pytest.fixture

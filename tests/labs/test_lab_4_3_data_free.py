@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from frugal.authoring.build import full_source
-from frugal.authoring.percent import read_source
 from frugal.quant.affine import choose_qparams, quantize
 from frugal.quant.granularity import PerChannel
 from frugal.quant.methods import dfq, spiq
@@ -23,21 +21,6 @@ LAB = "lab_4_3_data_free"
 
 def chance(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture(scope="module")
-def cells(root):
-    return read_source(root / "solutions" / "src" / f"{LAB}.py")
-
-
-@pytest.fixture(scope="module")
-def lab(cells) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in cells:
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 def layer(depthwise: bool, seed: int = 1) -> nn.Conv2d:

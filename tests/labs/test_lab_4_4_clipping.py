@@ -9,28 +9,11 @@ import re
 import pytest
 import torch
 
-from frugal.authoring.build import full_source
-from frugal.authoring.percent import Cell, read_source
 from frugal.quant.granularity import PerChannel
 from frugal.quant.methods import aciq, ocs, omse, pwlq
 from frugal.quant.rounding import half_up
 
 LAB = "lab_4_4_clipping"
-
-
-@pytest.fixture(scope="module")
-def cells(root) -> list[Cell]:
-    return read_source(root / "solutions" / "src" / f"{LAB}.py")
-
-
-@pytest.fixture(scope="module")
-def lab(cells) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in cells:
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 @pytest.fixture(scope="module", params=[(3, 50), (4, 6, 3, 3)], ids=str)

@@ -8,8 +8,6 @@ import doctest
 import pytest
 import torch
 
-from frugal.authoring.build import full_source
-from frugal.authoring.percent import Cell, read_source
 from frugal.kernels.bits import Bits, Linear1, pack
 from frugal.quant import fake, ste
 from frugal.quant.affine import QParams
@@ -18,21 +16,6 @@ from frugal.quant.methods import lsq, twn
 from frugal.quant.methods.binary_connect import BinaryConnect
 
 LAB = "lab_4_5_straight_through"
-
-
-@pytest.fixture(scope="module")
-def cells(root) -> list[Cell]:
-    return read_source(root / "solutions" / "src" / f"{LAB}.py")
-
-
-@pytest.fixture(scope="module")
-def lab(cells) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in cells:
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 @pytest.fixture(scope="module", params=[(7,), (3, 5), (4, 3, 2, 2)], ids=str)

@@ -6,8 +6,6 @@ Fairness of the marking (wrong answers lose, right ones keep their points) is wh
 import pytest
 import torch
 
-from frugal.authoring.build import full_source
-from frugal.authoring.percent import read_source
 from frugal.kernels import output, reference
 from frugal.kernels.gemm import Linear8
 from frugal.kernels.pack import fold_zero_point, pack
@@ -15,16 +13,6 @@ from frugal.show import cpp
 
 LAB = "lab_4_6_race"
 needs_compiler = pytest.mark.skipif(not cpp.available(), reason=cpp.status())
-
-
-@pytest.fixture(scope="module")
-def lab(root) -> dict:
-    """The solved functions, defined below the lab's own set-up cell."""
-    names: dict = {"__name__": LAB}
-    for cell in read_source(root / "solutions" / "src" / f"{LAB}.py"):
-        if cell.id == "setup" or cell.role == "solution":
-            exec(full_source(cell), names)
-    return names
 
 
 @pytest.fixture(params=[(1, 1, 1), (5, 17, 65), (4, 48, 128), (3, 7, 300)], ids=str)
