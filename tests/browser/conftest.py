@@ -88,6 +88,11 @@ class Page:
         self.page.wait_for_selector(".jp-Dialog", timeout=5 * MINUTE)
         return self.page.locator(".jp-Dialog").inner_text()
 
+    def assignment(self, lab: str, button: str):
+        """Return a button of a lab's row in the list of assignments."""
+        row = self.page.locator(f'.list_item:has(.item_name:has-text("{lab}"))').first
+        return row.locator(f'button:has-text("{button}"), a:has-text("{button}")').first
+
     def close_dialog(self) -> None:
         self.page.locator(".jp-Dialog button").last.click()
         self.page.wait_for_selector(".jp-Dialog", state="detached", timeout=MINUTE)

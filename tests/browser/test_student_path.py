@@ -53,8 +53,8 @@ def test_an_untouched_lab_runs_to_its_end_and_validate_says_what_is_open(server,
 def test_a_fetched_lab_is_solved_validated_and_submitted(server, page, lab):
     page.open(server, f"labs/{lab}/{lab}.ipynb")
     page.choose("Nbgrader", "Assignment List")
-    page.page.locator('button:has-text("Fetch"), a:has-text("Fetch")').first.click()
-    page.page.wait_for_selector('button:has-text("Submit"), a:has-text("Submit")', timeout=60_000)
+    page.assignment(lab, "Fetch").click()
+    page.assignment(lab, "Submit").wait_for(timeout=60_000)
     page.shot("fetched")
 
     solve(server, lab)
@@ -65,7 +65,7 @@ def test_a_fetched_lab_is_solved_validated_and_submitted(server, page, lab):
     page.close_dialog()
 
     page.choose("Nbgrader", "Assignment List")
-    page.page.locator('button:has-text("Submit"), a:has-text("Submit")').first.click()
+    page.assignment(lab, "Submit").click()
     inbound = server.root / "exchange" / "frugal" / "inbound"
     for _ in range(60):
         if submissions := list(inbound.glob(f"*+{lab}+*/{lab}.ipynb")):
