@@ -119,6 +119,15 @@ def environment(library: Path) -> dict[str, str]:
     }
 
 
+def alone(library: Path, paths: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return how to start a Python that imports ``library``, and its environment, with no sandbox to put it in place.
+
+    An editable install answers for its package before any path is searched, so ``paths`` stand in for ``site``.
+    """
+    path = os.pathsep.join([str(library.parent), *paths])
+    return [sys.executable, "-S", "-P"], {**environment(library), "PYTHONPATH": path}
+
+
 # ---- one student's process -------------------------------------------------------------------------------------------
 
 

@@ -144,13 +144,13 @@ class Judge:
                 "/sys/devices/system/cpu",
             ],
         }
-        command = [sys.executable, "-P", "-m", "frugal.grading.zygote", str(forked.fileno()), json.dumps(settings)]
-        environment = confine.environment(library)
+        environment = dict(os.environ)
         if confined:
-            command = [*confine.bubblewrap(read, library, PACKAGE, self.limits), *command]
-            environment = dict(os.environ)
+            python = [*confine.bubblewrap(read, library, PACKAGE, self.limits), sys.executable, "-P"]
         else:
-            environment = {**environment, "HOME": self._folder.name, "TMPDIR": self._folder.name}  # type: ignore[union-attr]
+            python, environment = confine.alone(library, python_paths())
+            environment |= {"HOME": self._folder.name, "TMPDIR": self._folder.name}  # type: ignore[union-attr]
+        command = [*python, "-m", "frugal.grading.zygote", str(forked.fileno()), json.dumps(settings)]
         self._launch(command, [forked], environment, Path(self._folder.name) / "zygote.log")  # type: ignore[union-attr]
 
     def _launch(self, command: list[str], sockets: list[socket.socket], environment: dict[str, str], log: Path) -> None:
@@ -315,15 +315,18 @@ def _lines(sock: socket.socket, until: list[float]) -> Iterator[bytes]:
         yield from whole
 
 
+def python_paths() -> list[str]:
+    """Return where this Python looks for packages when it is left alone, the library's own folder left out."""
+    ask = "import json, sys; print(json.dumps(sys.path))"
+    command = [sys.executable, "-P", "-c", ask]
+    paths = json.loads(subprocess.run(command, capture_output=True, env={"PATH": "/usr/bin:/bin"}, check=True).stdout)
+    return [path for path in paths if Path(path) != PACKAGE.parent]
+
+
 def _python_folders() -> list[str]:
     """Return where this Python and its packages lie, links followed, the library itself left out."""
-    ask = "import json, sys; print(json.dumps(sys.path))"
-    clean = {"PATH": "/usr/bin:/bin"}
-    paths = json.loads(
-        subprocess.run([sys.executable, "-P", "-c", ask], capture_output=True, env=clean, check=True).stdout
-    )
     executable = Path(sys.executable)
-    wanted = [sys.prefix, sys.base_prefix, *(path for path in paths if Path(path) != PACKAGE.parent)]
+    wanted = [sys.prefix, sys.base_prefix, *python_paths()]
     wanted += [str(executable.resolve().parent.parent)]
     found: list[str] = []
     for path in wanted:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tiny_lab import SETUP, code, make_lab, notebook
 
 from frugal.grading import confine, mask
-from frugal.grading.judge import Judge
+from frugal.grading.judge import Judge, python_paths
 from frugal.grading.lab import Lab
 
 ROOT = Path(__file__).parents[3]
@@ -26,10 +25,8 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(masked: Path, text: str) -> str:
     """Run a text with the masked library and return what it printed."""
-    environment = {"PYTHONPATH": str(masked.parent), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", text], env=environment, capture_output=True, text=True, timeout=120
-    )
+    python, environment = confine.alone(masked, python_paths())
+    done = subprocess.run([*python, "-c", text], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 
