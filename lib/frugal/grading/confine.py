@@ -248,8 +248,11 @@ _REFUSED = {
     "syslog": (103, 116), "acct": (163, 89), "quotactl": (179, 60), "swapon": (167, 224), "settimeofday": (170, 170),
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190),
     "msgget": (68, 186), "mq_open": (240, 180),
+    "flock": (73, 32), "inotify_init": (253, 26), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
 }  # fmt: skip
-_CLONE, _CLONE3, _MMAP = (56, 220), (435, 435), (9, 222)
+_CLONE, _CLONE3, _MMAP, _FCNTL = (56, 220), (435, 435), (9, 222), (72, 25)
+# F_GETLK to F_SETLKW, their OFD kind, leases and notices: a file that two submissions read would carry word across
+_LOCKS = (5, 6, 7, 36, 37, 38, 1024, 1025, 1026)
 _SHARED_ANONYMOUS = 0x21  # memory that the limit on private memory does not count
 
 
@@ -281,6 +284,10 @@ def _seccomp(libc: ctypes.CDLL) -> None:
         (any_bit, 0, 1, _NAMESPACES),
         (give, 0, 0, refuse | _EPERM),
     ]
+    steps += [(equal, 0, 2 * len(_LOCKS) + 2, _FCNTL[which]), (load, 0, 0, 24)]
+    for lock in _LOCKS:
+        steps += [(equal, 0, 1, lock), (give, 0, 0, refuse | _EPERM)]
+    steps += [(give, 0, 0, allow)]
     steps += [(equal, 0, 4, _MMAP[which]), (load, 0, 0, 40), (mask, 0, 0, _SHARED_ANONYMOUS)]
     steps += [(equal, 0, 1, _SHARED_ANONYMOUS), (give, 0, 0, refuse | _EPERM)]
     steps += [(give, 0, 0, allow)]

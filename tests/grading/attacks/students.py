@@ -139,7 +139,24 @@ PAIRS = (
         "hold a lock on the library",
         "import fcntl, frugal, time\nheld = open(frugal.__file__)\nfcntl.flock(held, fcntl.LOCK_EX)\n"
         "if os.fork() == 0:\n    time.sleep(600)",
-        "import fcntl, frugal\ntry:\n    fcntl.flock(open(frugal.__file__), fcntl.LOCK_EX | fcntl.LOCK_NB)\nexcept BlockingIOError:\n    found = True",
+        "import fcntl, frugal\ntry:\n    fcntl.flock(open(frugal.__file__), fcntl.LOCK_EX | fcntl.LOCK_NB)\nexcept BlockingIOError:\n    found = True\nexcept OSError:\n    pass",
+    ),
+    Pair(
+        "range-lock",
+        "hold a lock on a byte of the library",
+        "import fcntl, frugal, time\nheld = open(frugal.__file__)\nfcntl.lockf(held, fcntl.LOCK_SH, 1)\n"
+        "if os.fork() == 0:\n    time.sleep(600)",
+        "import fcntl, frugal, struct\nasked = struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 1, 0)\ntry:\n"
+        "    said = fcntl.fcntl(open(frugal.__file__), fcntl.F_GETLK, asked)\n"
+        "    found = struct.unpack('hhqqi', said)[0] != fcntl.F_UNLCK\nexcept OSError:\n    pass",
+    ),
+    Pair(
+        "watch",
+        "open a file of the library while the other watches it",
+        "import frugal, time\nif os.fork() == 0:\n    while True:\n        open(frugal.__file__).read()\n        time.sleep(0.01)",
+        "import ctypes, frugal\nlibc = ctypes.CDLL(None)\nwatch = libc.inotify_init1(0)\nif watch >= 0:\n"
+        "    libc.inotify_add_watch(watch, frugal.__file__.encode(), 1)\n    os.set_blocking(watch, False)\n"
+        "    import time; time.sleep(0.2)\n    try:\n        found = bool(os.read(watch, 4096))\n    except OSError:\n        pass",
     ),
     Pair(
         "affinity",
