@@ -11,8 +11,10 @@ no answer at all (too late, dead, malformed, not data) is a ``Foul``, which no t
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import os
+import select
 import socket
 import time
 from collections import OrderedDict
@@ -27,6 +29,7 @@ from frugal.grading.limits import Limits
 from frugal.grading.modules import take_apart
 from frugal.grading.wire import Codec, Hooks, receive, send
 
+GONE_SECONDS = 10.0  # a worker that hung or died is waited for, with all its processes
 _NOT_MAPPED = (UnicodeError, BaseExceptionGroup, StopIteration, StopAsyncIteration)  # the last two would end a loop
 ERRORS: dict[str, type[Exception]] = {
     name: kind
@@ -124,12 +127,19 @@ class Line:
         self.last_error: tuple[str, str] = ("", "")  # what was raised last, and the line of the student's cell
         self.record: Callable[[list, tuple, dict], Any] | None = None
 
-    def close(self) -> None:
-        """Let go of the worker; its keeper kills it."""
-        if self.leash >= 0:
-            os.close(self.leash)
-            self.sock.close()
-            self.leash = -1
+    def close(self, seconds: float = 0.0) -> None:
+        """Let go of the worker: its keeper kills it. Wait up to ``seconds`` until all that it started is gone."""
+        if self.leash < 0:
+            return
+        self.sock.close()
+        if seconds:
+            with contextlib.suppress(OSError):  # the keeper is gone already
+                os.write(self.leash, b"end")
+                gone = select.poll()
+                gone.register(self.leash, 0)  # the other end closed
+                gone.poll(seconds * 1000)
+        os.close(self.leash)
+        self.leash = -1
 
     def hello(self, seconds: float) -> list[str]:
         """Wait until the worker is confined; return what confines it."""
@@ -224,7 +234,7 @@ class Line:
 
     def _fail(self, reason: str) -> None:
         self.dead = reason
-        self.close()
+        self.close(GONE_SECONDS)  # the next worker shares the processors with what is left of this one
         raise Foul(reason)
 
     # ---- calls -------------------------------------------------------------------------------------------------------
