@@ -179,26 +179,38 @@ FRUGAL_ALWAYS_INLINE void write_rows(const int32_t* acc, int acc_stride, const O
   for (; i < last; i += 2) write_ragged<Kind>(acc, acc_stride, to, q, i);
 }
 
-// The codes of 64 whole columns, rows first to last - 1, a cache line for each row: packed as above, the halves of a
-// row in place of two rows.
+// The codes of 64 whole columns of one row, a cache line: packed as above, the halves of a row in place of two rows.
+template <class Kind>
+FRUGAL_ALWAYS_INLINE void write_line(const int32_t* acc, uint8_t* y, const uint8_t* residual, const Quantizer& left,
+                                     const Quantizer& right) {
+  __m256i bytes[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  if (Kind::kResidual) {
+    bytes[0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual));
+    bytes[1] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + kWide));
+  }
+  __m512i codes[2][2];
+  quantize_row<Kind>(acc, bytes[0], left, codes[0]);
+  quantize_row<Kind>(acc + kWide, bytes[1], right, codes[1]);
+  _mm512_storeu_si512(y, to_bytes<Kind>(codes[0], codes[1], left));
+}
+
+// Those of rows first to last - 1.
 template <class Kind>
 FRUGAL_ALWAYS_INLINE void write_lines(const int32_t* acc, int acc_stride, const Outputs& to, const Quantizer& left,
                                       const Quantizer& right, int first, int last) {
   const ptrdiff_t y_stride = to.y_stride, residual_stride = Kind::kResidual ? to.epilogue->residual_stride : 0;
+  acc += first * acc_stride;
+  if (to.y_rows) {
+    for (int i = first; i < last; ++i, acc += acc_stride) {
+      const ptrdiff_t row = to.y_rows[i];
+      if (row >= 0) write_line<Kind>(acc, to.y + row * y_stride, to.residual + row * residual_stride, left, right);
+    }
+    return;
+  }
   uint8_t* y = to.y + first * y_stride;
   const uint8_t* residual = Kind::kResidual ? to.residual + first * residual_stride : nullptr;
-  acc += first * acc_stride;
-  for (int i = first; i < last; ++i, acc += acc_stride, y += y_stride) {
-    __m256i bytes[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    if (Kind::kResidual) {
-      bytes[0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual));
-      bytes[1] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(residual + kWide));
-      residual += residual_stride;
-    }
-    __m512i codes[2][2];
-    quantize_row<Kind>(acc, bytes[0], left, codes[0]);
-    quantize_row<Kind>(acc + kWide, bytes[1], right, codes[1]);
-    _mm512_storeu_si512(y, to_bytes<Kind>(codes[0], codes[1], left));
+  for (int i = first; i < last; ++i, acc += acc_stride, y += y_stride, residual += residual_stride) {
+    write_line<Kind>(acc, y, residual, left, right);
   }
 }
 

@@ -43,6 +43,7 @@ constexpr int kRowsLarge = 24 << 10, kRowsFit = 48 << 10;  // bytes: half of the
 constexpr int kRowsSpan = 40 << 10;                        // the most that a span of k should hold
 constexpr int kWeightsFit = 40 << 10;                      // the same for all weights of a narrow layer
 constexpr int kSameSet = 2048;  // bytes: rows so far apart meet in two sets of that cache, and few of them stay
+constexpr int kAhead = 4096;  // bytes of weights that are asked for before they are needed
 constexpr int kPartialColumns = 512;                       // of a block whose k is cut
 
 struct alignas(64) TileConfig {
@@ -152,6 +153,14 @@ inline void load_partial(const Part& part) {
   if (part.two_rows && part.two_panels) _tile_loadd(3, part.partial + kTileRows * kWide + kPanel, kRowBytes);
 }
 
+// Ask for the weights that come kAhead bytes later, of both panels: what fetches by itself stops at the end of a page.
+inline void fetch_ahead(const int8_t* w, ptrdiff_t panel_stride) {
+  for (int line = 0; line < kDepth * kPanel; line += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + line), _MM_HINT_T1);
+    if (panel_stride) _mm_prefetch(reinterpret_cast<const char*>(w + panel_stride + kAhead + line), _MM_HINT_T1);
+  }
+}
+
 // The sums of a part, into tiles. After every step in k it calls between().
 template <bool kSigned, class Between>
 FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
@@ -160,11 +169,13 @@ FRUGAL_ALWAYS_INLINE void multiply(const Part& part, Between between) {
   const bool stream_weights = part.stream_weights, stream_rows = part.stream_rows;
   const int k_end = part.k_end, taps = block.taps;
   const ptrdiff_t stride = block.row_stride, panel_stride = block.panel_stride;
+  const bool far = block.weights_far && panel_stride > kAhead;
   const int8_t* w = block.weights + part.n / kPanel * panel_stride + part.k * kPanel;
   part.first_span() ? load_bias(part) : load_partial(part);
   for (int t = 0; t < taps; ++t) {
     const uint8_t* a = block.a + block.tap[t] + part.k;
     for (int k = part.k; k < k_end; k += kDepth, a += kDepth, w += kDepth * kPanel) {
+      if (far) fetch_ahead(w, two_panels ? panel_stride : 0);
       if (!reuse_a) FRUGAL_LOAD(4, a, stride, stream_rows);
       FRUGAL_LOAD(6, w, kTileBytes, stream_weights);
       FRUGAL_MULTIPLY(0, 4, 6);
@@ -266,10 +277,10 @@ int row_bytes_near(const Block& block) {
   return bytes < (1 << 30) ? static_cast<int>(bytes) : 1 << 30;
 }
 
-// Whether the 64 columns from n on are there, and become codes in rows that follow each other.
+// Whether the 64 columns from n on are there and become codes.
 bool may_fill_lines(const Block& block, int n) {
   const Epilogue& e = block.epilogue;
-  if (block.n - n < kLine || block.y_rows || e.multiplier) return false;
+  if (block.n - n < kLine || e.multiplier) return false;
   if (e.output != Output::kU8 && e.output != Output::kS8) return false;
   Outputs left, right;
   set_outputs(left, block, 0, block.m, n);
