@@ -365,6 +365,88 @@ void small() {
   if (frugal_quantize(1, x.data(), y.data(), n, c, h, w, 0.11f, 0, 0, 255) != FRUGAL_NOT_FINITE) fail("nan", "any", 0);
 }
 
+// Codes that move, are looked up, or are multiplied.
+void moves() {
+  const bool is_signed = pick(0, 1), one_row = pick(0, 1);
+  const int low = is_signed ? -128 : 0, channels = one_of({1, 15, 16, 33, 64, 130});
+  const int pictures = pick(1, 3), pixels = one_of({1, 7, 49});
+  const size_t count = size_t(pictures) * pixels * channels;
+  Guarded<uint8_t> a(count), b(one_row ? size_t(pictures) * channels : count), y(count), table(256), looked(count);
+  fill(a, 0, 255), fill(b, 0, 255), fill(table, 0, 255);
+  if (frugal_table(pick(1, 3), table.data(), a.data(), looked.data(), count)) std::abort();
+  FrugalRescale r{0.013f, 0, low + pick(0, 255), low + pick(0, 255), low + pick(0, 255), low, low + 255, 0};
+  if (frugal_multiply(pick(1, 3), &r, is_signed, one_row, a.data(), b.data(), y.data(), pictures, pixels, channels)) {
+    std::abort();
+  }
+  for (size_t at = 0; at < count; ++at) {
+    if (looked[at] != table[a[at]]) fail("table", "any", at);
+    const size_t other = one_row ? at / channels / pixels * channels + at % channels : at;
+    const int product =
+        (code(a.data(), at, is_signed) - r.zero_point_a) * (code(b.data(), other, is_signed) - r.zero_point_b);
+    const volatile float real = static_cast<float>(product) * r.scale_a;
+    if (code(y.data(), at, is_signed) != rounded(real, r.low, r.high, r.zero_point)) fail("multiply", "any", at);
+  }
+}
+
+void pad() {
+  FrugalPad p{pick(1, 2), pick(1, 6), pick(1, 9), one_of({1, 3, 16, 65}), {}, {}, {}, pick(0, 255)};
+  const int sizes[] = {p.h, p.w, p.channels};
+  for (int i = 0; i < 3; ++i) {
+    p.step[i] = pick(1, 2), p.before[i] = pick(0, 3);
+    p.out[i] = p.before[i] + (sizes[i] + p.step[i] - 1) / p.step[i] + pick(0, 3);
+  }
+  Guarded<uint8_t> x(size_t(p.batch) * p.h * p.w * p.channels), y(size_t(p.batch) * p.out[0] * p.out[1] * p.out[2]);
+  fill(x, 0, 255);
+  if (frugal_pad(pick(1, 3), &p, x.data(), y.data())) std::abort();
+  for (size_t at = 0; at < y.size(); ++at) {
+    const int place[] = {static_cast<int>(at / p.out[2] / p.out[1] % p.out[0]),
+                         static_cast<int>(at / p.out[2] % p.out[1]), static_cast<int>(at % p.out[2])};
+    const size_t image = at / p.out[2] / p.out[1] / p.out[0];
+    int from[3];
+    bool inside = true;
+    for (int i = 0; i < 3; ++i) {
+      from[i] = (place[i] - p.before[i]) * p.step[i];
+      inside &= place[i] >= p.before[i] && from[i] < sizes[i];
+    }
+    const uint8_t wanted =
+        inside ? x[((image * p.h + from[0]) * p.w + from[1]) * p.channels + from[2]] : static_cast<uint8_t>(p.zero_point);
+    if (y[at] != wanted) fail("pad", "any", at);
+  }
+}
+
+// A program of three operators, in rounds over other images, against the same three called one by one.
+void program() {
+  const int images = pick(1, 3), channels = one_of({3, 16, 33}), h = pick(1, 5), w = pick(1, 5), pixels = h * w;
+  const int depth = pixels * channels, n = one_of({5, 16, 33});
+  int path = 0;
+  while (frugal_path_available(path) != 1) ++path;
+  Constants k(n, 1, depth, 1);
+  const size_t out = size_t(n) * bytes_of(k.layer.output);
+  const FrugalConv shape{1, h, w, channels, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0};
+  const FrugalRescale r{0.11f, 0, 0, 0, 100, 0, 255, 0};
+  Guarded<float> x(size_t(images) * depth);
+  Guarded<uint8_t> table(256), codes(depth), looked(depth), wanted(images * out), y(images * out);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(pick(-4000, 4000)) * 0.01f;
+  fill(table, 0, 255);
+  FrugalCall calls[3] = {};
+  calls[0].kind = FRUGAL_CALL_QUANTIZE, calls[0].window = &shape, calls[0].rescale = &r;
+  calls[0].a = reinterpret_cast<void*>(1), calls[0].a_step = depth * 4, calls[0].y = codes.data();
+  calls[1].kind = FRUGAL_CALL_TABLE, calls[1].a = codes.data(), calls[1].b = table.data(), calls[1].y = looked.data();
+  calls[1].count = depth;
+  calls[2].kind = FRUGAL_CALL_GEMM, calls[2].path = path, calls[2].layer = &k.layer, calls[2].count = 1;
+  calls[2].a = looked.data(), calls[2].y = reinterpret_cast<void*>(2), calls[2].y_step = static_cast<int64_t>(out);
+  if (frugal_run_program(pick(1, 3), calls, 3, images, x.data(), y.data())) std::abort();
+  for (int i = 0; i < images; ++i) {
+    const float* image = x.data() + size_t(i) * depth;
+    if (frugal_quantize(1, image, codes.data(), 1, channels, h, w, 0.11f, 100, 0, 255)) std::abort();
+    if (frugal_table(1, table.data(), codes.data(), looked.data(), depth)) std::abort();
+    if (frugal_gemm(path, 1, &k.layer, looked.data(), depth, 1, wanted.data() + i * out, n, nullptr, n)) std::abort();
+  }
+  for (size_t at = 0; at < y.size(); ++at) {
+    if (y[at] != wanted[at]) fail("program", "any", at);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -379,7 +461,7 @@ int main(int argc, char** argv) {
     for (int i = 0; i < rounds; ++i) gemm(path, name), conv(path, name), depthwise(path, name);
     std::printf("%s %d\n", name, 3 * rounds);
   }
-  for (int i = 0; i < rounds; ++i) pools(), small();
-  std::printf("pointwise %d\n", 2 * rounds);
+  for (int i = 0; i < rounds; ++i) pools(), small(), moves(), pad(), program();
+  std::printf("pointwise %d\n", 5 * rounds);
   return frugal_path_available(-1) == -1 ? 0 : 1;
 }
