@@ -60,11 +60,17 @@ def make_class(tree: Tree, folder: Path, size: int) -> dict[str, int]:
                 sources[name] = chance.choice(answers[pick, name])
         if kind in KINDS:
             sources[exercises[chance.randrange(3)]] = KINDS[kind]
-        cells = [{**cell, "source": sources.get(cell["id"], cell["source"])} for cell in release["cells"]]
-        path = folder / f"s{number:04}" / LAB / f"{LAB}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({**release, "cells": cells}))
+        save_submission(folder, f"s{number:04}", LAB, release, sources)
     return kinds
+
+
+def save_submission(folder: Path, student: str, lab: str, release: dict[str, Any], sources: dict[str, str]) -> Path:
+    """Write a released lab with some cells answered as ``folder/student/lab/lab.ipynb``."""
+    cells = [{**cell, "source": sources.get(cell["id"], cell["source"])} for cell in release["cells"]]
+    path = folder / student / lab / f"{lab}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**release, "cells": cells}))
+    return path
 
 
 def read_answers(path: Path) -> list[str]:
@@ -147,6 +153,7 @@ def environment() -> dict[str, str]:
 
 # ---- stock nbgrader --------------------------------------------------------------------------------------------------
 
+NBGRADER = [sys.executable, "-m", "nbgrader"]
 STOCK = """
 import os
 c = get_config()
@@ -156,22 +163,44 @@ c.CourseDirectory.db_url = "sqlite:///" + os.path.join({root!r}, "gradebook.db")
 """
 
 
-def stock(tree: Tree, submitted: Path, students: list[str]) -> dict[str, Any]:
-    """Mark a sample with nbgrader as it comes: its own settings, a kernel for each submission."""
+@contextmanager
+def stock_course(tree: Tree, lab: str, submitted: Path, students: list[str]) -> Iterator[dict[str, Any]]:
+    """A course of nbgrader as it comes, with a lab and what was handed in; yields where and how to run its commands."""
     with tempfile.TemporaryDirectory(prefix="frugal-") as folder:
         root = Path(folder)
         (root / "nbgrader_config.py").write_text(STOCK.format(root=folder))
-        stage(tree, LAB, root / "source")
+        stage(tree, lab, root / "source")
         for student in students:
             shutil.copytree(submitted / student, root / "submitted" / student)
         about = {"cwd": folder, "env": environment()}
-        nbgrader = [sys.executable, "-m", "nbgrader"]
-        made = subprocess.run([*nbgrader, "generate_assignment", LAB], capture_output=True, text=True, **about)
+        made = subprocess.run([*NBGRADER, "generate_assignment", lab], capture_output=True, text=True, **about)
         if made.returncode:
             raise click.ClickException(f"nbgrader cannot read the lab: {made.stdout[-1000:]}{made.stderr[-1000:]}")
-        seconds, memory, _ = timed([*nbgrader, "autograde", LAB], **about)
-        pages, _, _ = timed([*nbgrader, "generate_feedback", LAB], **about)
-        marked = len(list((root / "autograded").glob(f"*/{LAB}/{LAB}.ipynb")))
+        yield about
+
+
+def autograded(tree: Tree, lab: str, submitted: Path, students: list[str]) -> dict[str, dict[str, float]]:
+    """Mark with nbgrader as it comes; return every student's points, cell by cell."""
+    from nbgrader.api import Gradebook
+
+    with stock_course(tree, lab, submitted, students) as about:
+        subprocess.run([*NBGRADER, "autograde", lab], capture_output=True, **about)
+        points: dict[str, dict[str, float]] = {}
+        with Gradebook(f"sqlite:///{about['cwd']}/gradebook.db") as book:
+            for each in book.assignment_submissions(lab):
+                grades = each.notebooks[0].grades
+                points[each.student.id] = {
+                    grade.name: grade.auto_score for grade in grades if grade.auto_score is not None
+                }
+    return points
+
+
+def stock(tree: Tree, submitted: Path, students: list[str]) -> dict[str, Any]:
+    """Time nbgrader as it comes on a sample: its own settings, a kernel for each submission."""
+    with stock_course(tree, LAB, submitted, students) as about:
+        seconds, memory, _ = timed([*NBGRADER, "autograde", LAB], **about)
+        pages, _, _ = timed([*NBGRADER, "generate_feedback", LAB], **about)
+        marked = len(list((Path(about["cwd"]) / "autograded").glob(f"*/{LAB}/{LAB}.ipynb")))
     return {
         "seconds": round(seconds + pages, 2),
         "seconds_per_submission": round((seconds + pages) / len(students), 4),
