@@ -1,10 +1,14 @@
-"""Train the shipped network through its rounding, from its checkpoint: accuracy after n epochs, and the seconds.
+"""Train a network through its rounding, from its checkpoint: accuracy after n epochs, and the seconds.
 
-    python benchmarks/qat.py [--json FILE] [--images N] [--epochs E] [--network NAME] [--seeds N]
+    python benchmarks/qat.py [--json FILE] [--images N] [--epochs E] [--network NAME] [--seeds N] [--only BITS]
+    FRUGAL_DATA=FOLDER python benchmarks/qat.py --network resnet20 [...]
 
 First and last layers at 8 bits. "rounded" is the same quantizer without training (weights over all their values,
-activations calibrated on 512 pictures, judged on 2,000 test pictures); "trained" starts from the checkpoint and sees
-drawn pictures that neither the checkpoint nor the test saw. Accuracy is on the test split of data.drawn.
+activations calibrated on 512 pictures, judged on 2,000 test pictures); "trained" starts from the checkpoint.
+
+A shipped network sees drawn pictures that neither its checkpoint nor the test saw; accuracy is on the test split of
+data.drawn. A published one sees the first 10,000 training pictures of CIFAR-10, shifted by up to four pixels and half
+of them mirrored, anew in every copy; accuracy is on its test set.
 """
 
 from __future__ import annotations
@@ -15,9 +19,13 @@ from dataclasses import dataclass
 
 import click
 import torch
+from ptq import NETWORKS as PUBLISHED
+from ptq import load as load_published
 from torch import Tensor, nn
 
-from frugal.data.drawn import DrawnImages, draw
+from frugal.core.seed import generator
+from frugal.data import cifar10
+from frugal.data.drawn import draw
 from frugal.measure.accuracy import accuracy
 from frugal.measure.record import record, save
 from frugal.measure.results import lay_out
@@ -29,6 +37,7 @@ from frugal.quant.methods.twn import TernaryWeight
 from frugal.quant.methods.xnor_net import BinaryWeight
 from frugal.quant.train import Operands, TrainingPlan, min_max, swap_in, train_through_
 
+NETWORKS = (*pretrained.classifiers(), *PUBLISHED)
 TEST_IMAGES = 10_000
 QUICK_IMAGES = 2_000  # for what is only rounded
 START = 512  # pictures whose ranges an untrained network uses
@@ -68,7 +77,40 @@ CASES = (
 )
 
 
-def measure(model: nn.Module, case: Case, train: DrawnImages, test: DrawnImages, epochs: float, seed: int) -> dict:
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures as a network takes them, and their labels."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def drawn_pictures(count: int, seed: int) -> Pictures:
+    made = draw(count, seed=seed)  # the checkpoint was trained on seed 0
+    return Pictures(made.images, made.labels)
+
+
+def real_pictures(count: int, seed: int) -> Pictures:
+    """Shifted and mirrored copies of the first training pictures, until there are as many as asked for."""
+    images, labels = cifar10.load("train_1")
+    rng = generator(seed)
+    copies = math.ceil(count / len(images))
+    made = torch.cat([moved(cifar10.normalise(images), rng) for _ in range(copies)])
+    return Pictures(made[:count], labels.repeat(copies)[:count])
+
+
+def moved(images: Tensor, rng: torch.Generator, most: int = 4) -> Tensor:
+    """Shift each picture by up to ``most`` pixels, 0 coming in at the border, and mirror half of them."""
+    side = images.shape[-1]
+    padded = nn.functional.pad(images, (most,) * 4)
+    places = torch.randint(0, 2 * most + 1, (len(images), 2), generator=rng).tolist()
+    mirrored = torch.rand(len(images), generator=rng) < 0.5
+    made = torch.stack([x[:, i : i + side, j : j + side] for x, (i, j) in zip(padded, places, strict=True)])
+    made[mirrored] = made[mirrored].flip(-1)
+    return made
+
+
+def measure(model: nn.Module, case: Case, train: Pictures, test: Pictures, epochs: float, seed: int) -> dict:
     """Round, then train; the accuracy after each and the seconds of the training."""
     plan = TrainingPlan(epochs=epochs, lr=case.lr, optimizer=case.optimizer, distillation=case.distillation, seed=seed)
     quantized = swap_in(model, case.inner, fold=case.fold)
@@ -119,21 +161,27 @@ def summarize(rows: list[dict], float_percent: float) -> dict[str, object]:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--json", "file", type=click.Path(dir_okay=False), help="write the rows and the summary here")
-@click.option("--network", type=click.Choice(pretrained.classifiers()), default="resnet8_drawn", show_default=True)
+@click.option("--network", type=click.Choice(NETWORKS), default="resnet8_drawn", show_default=True)
 @click.option("--images", type=click.IntRange(512), default=10_000, show_default=True, help="training pictures")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="of shuffling and pictures")
+@click.option("--only", default="", help="only the kinds whose bits and method have this in their name")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-def main(file: str | None, network: str, images: int, epochs: float, seeds: int, threads: int) -> None:
+def main(file: str | None, network: str, images: int, epochs: float, seeds: int, only: str, threads: int) -> None:
     torch.set_num_threads(threads)
-    model = pretrained.load(network)
-    test = draw(TEST_IMAGES, split="test")
+    if network in PUBLISHED:
+        model = load_published(network, cifar10.data_folder())
+        images_of_test, labels = cifar10.load("test")
+        pictures, test = real_pictures, Pictures(cifar10.normalise(images_of_test), labels)
+    else:
+        made = draw(TEST_IMAGES, split="test")
+        model, pictures, test = pretrained.load(network), drawn_pictures, Pictures(made.images, made.labels)
     float_percent = accuracy(model, test.images, test.labels)
     click.echo(f"float: {float_percent:.2f} % on {TEST_IMAGES:,} pictures")
     rows = []
-    for seed in range(1, seeds + 1):  # the checkpoint was trained on seed 0
-        train = draw(images, seed=seed)
-        for case in CASES:
+    for seed in range(1, seeds + 1):
+        train = pictures(images, seed)
+        for case in (case for case in CASES if only in f"{case.bits} {case.method}"):
             rows.append({"network": network, **measure(model, case, train, test, epochs, seed)})
             row = rows[-1]
             click.echo(
