@@ -1,4 +1,4 @@
-"""``python -m frugal bench``: our int8 kernels raced against the peers', and the machine's roofline."""
+"""``python -m frugal bench``: our kernels raced against the peers', sparse against dense, the machine's roofline."""
 
 from __future__ import annotations
 
@@ -147,6 +147,33 @@ def roofline(settings: Settings) -> None:
     if settings.file is not None:
         record.save(record.record(probe.rows(roof, results), probe.summarise(roof, results, isa)), settings.file)
         click.echo(f"wrote {settings.file}")
+
+
+@bench.command()
+@common
+@shapes_option("M,N,K", "the 6")
+def sparse(settings: Settings, shapes: Sequence[str]) -> None:
+    """Sparse products beside dense ones: from which share of zeros on each format pays."""
+    from frugal.bench import ours, sparse, sparse_report
+    from frugal.bench.shapes import parse_gemm
+    from frugal.measure import record
+
+    quick, timing, isa = settings.quick, settings.timing(), settings.isa or ours.widest()
+    points, noises = sparse.measure(
+        chosen_shapes(shapes, parse_gemm, sparse.QUICK_SHAPES if quick else sparse.SHAPES),
+        timing,
+        isa=settings.isa,
+        sparsities=sparse.QUICK_SPARSITIES if quick else sparse.SPARSITIES,
+        announce=lambda shape, points: click.echo(f"\n{shape}\n{sparse_report.table(points)}"),
+    )
+    summary = sparse_report.summarise(points, noises, timing, isa) | {"notes": list(settings.notes)}
+    click.echo(f"\n{sparse_report.break_even_table(points)}")
+    click.echo("\n" + ("NOISY: do not quote these figures" if summary["noisy"] else "the machine was quiet"))
+    if settings.file is not None:
+        record.save(record.record([sparse_report.as_row(point) for point in points], summary), settings.file)
+        click.echo(f"wrote {settings.file}")
+    if summary["wrong"]:
+        raise click.ClickException("; ".join(summary["wrong"]))
 
 
 def hold_back(isa: str | None) -> list[str]:
