@@ -148,6 +148,12 @@ def test_threads_change_nothing(isa, format):
         torch.set_num_threads(before)
 
 
+def test_more_rows_than_are_laid_out_together(isa, format):
+    for rows in (479, 480, 481, 963, 1000):
+        x, weight, bias = problem(format, rows, 17, 36)
+        assert torch.equal(multiply(FORMATS[format].from_dense(weight), x, bias, isa=isa), exact(x, weight, bias))
+
+
 def test_infinity_reaches_only_the_outputs_that_read_it(isa):
     matrix = Csr.from_dense(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
     for rows in (1, 5):

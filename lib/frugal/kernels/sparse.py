@@ -175,16 +175,16 @@ def _native(path: int, matrix: SparseMatrix, x: Tensor, bias: Tensor | None) -> 
         x = x.contiguous()
     if len(x) > LARGEST_INT - WORD * PANEL:
         raise ValueError(f"{len(x):,} rows are more than int32 counts; split them")
-    library = _library()
+    library, threads = _library(), torch.get_num_threads()
     pointers = {name: each.data_ptr() for name, each in matrix.arrays().items()}
     struct = _Sparse(matrix.kind, matrix.out, matrix.in_features, **pointers)
     padded = torch.zeros(-(-matrix.out // PANEL) * PANEL)
     if bias is not None:
         padded[: matrix.out] = bias.detach()
-    scratch = torch.empty(library.frugal_sparse_scratch(len(x), matrix.in_features))
+    scratch = torch.empty(library.frugal_sparse_scratch(threads, len(x), matrix.in_features))
     y = torch.empty(len(x), matrix.out)
     library.frugal_sparse_multiply(
-        *(path, torch.get_num_threads(), ctypes.byref(struct), padded.data_ptr(), x.data_ptr(), x.stride(0)),
+        *(path, threads, ctypes.byref(struct), padded.data_ptr(), x.data_ptr(), x.stride(0)),
         *(scratch.data_ptr(), y.data_ptr(), y.stride(0), len(x)),
     )
     return y
@@ -229,7 +229,7 @@ def _open() -> ctypes.CDLL | None:
     signatures: dict[str, tuple[object, list[object]]] = {
         "frugal_sparse_path_name": (c_char_p, [i]),
         "frugal_sparse_path_available": (i, [i]),
-        "frugal_sparse_scratch": (c_int64, [i, i]),
+        "frugal_sparse_scratch": (c_int64, [i, i, i]),
         "frugal_sparse_multiply": (None, [i, i, ctypes.POINTER(_Sparse), p, p, c_ssize_t, p, p, c_ssize_t, i]),
     }
     for name, (result, arguments) in signatures.items():

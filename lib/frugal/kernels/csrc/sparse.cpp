@@ -9,7 +9,8 @@
 namespace frugal {
 namespace {
 
-constexpr int kFewRows = 4;  // so many make strips
+constexpr int kFewRows = 4;         // so many make strips
+constexpr int kRowsTogether = 480;  // for each thread: what is laid out anew stays in the second cache, however long x is
 
 struct Path {
   const SparseKernel* kernel;
@@ -38,6 +39,61 @@ bool has(const char* feature) {
   return false;
 }
 
+int rows_together(int threads, int m) {
+  const int64_t most = int64_t{kRowsTogether} * (threads < 1 ? 1 : threads);
+  return m < most ? m : static_cast<int>(most);
+}
+
+// What rows of x and y a call is about.
+struct Rows {
+  const float* x;
+  ptrdiff_t x_stride;
+  float* y;
+  ptrdiff_t y_stride;
+  int count;
+};
+
+void multiply_rows(const SparseKernel& kernel, int threads, const FrugalSparse& w, const float* bias, const Rows& r) {
+  spread(filled_up(w.out, kSparsePanel) / kSparsePanel, threads, [&](int first, int last, int) {
+    for (int i = 0; i < r.count; ++i) {
+      for (int panel = first; panel < last; ++panel) {
+        kernel.multiply_row(w, bias, panel, r.x + i * r.x_stride, r.y + i * r.y_stride + panel * kSparsePanel);
+      }
+    }
+  });
+}
+
+void multiply_strips(const SparseKernel& kernel, int threads, const FrugalSparse& w, const float* bias, const Rows& r,
+                     float* scratch) {
+  const int panels = filled_up(w.out, kSparsePanel) / kSparsePanel;
+  const int width = kSparseVectors * kernel.lanes, strips = filled_up(r.count, width) / width;
+  const ptrdiff_t strip_size = ptrdiff_t{width} * filled_up(w.in, kSparseWord);
+  const auto rows_of = [&](int strip) { return r.count - strip * width < width ? r.count - strip * width : width; };
+  spread(strips, threads, [&](int first, int last, int) {
+    for (int strip = first; strip < last; ++strip) {
+      kernel.pack(r.x + strip * width * r.x_stride, r.x_stride, rows_of(strip), w.in, scratch + strip * strip_size);
+    }
+  });
+  const auto product = [&](int strip, int panel) {
+    float* out = r.y + strip * width * r.y_stride + panel * kSparsePanel;
+    kernel.multiply_strip(w, bias, panel, scratch + strip * strip_size, {out, r.y_stride, rows_of(strip)});
+  };
+  // A strip stays in the near caches while all of W passes. With few strips, threads share the panels instead.
+  if (strips >= 4 * threads) {
+    spread(strips, threads, [&](int first, int last, int) {
+      for (int strip = first; strip < last; ++strip) {
+        for (int panel = 0; panel < panels; ++panel) product(strip, panel);
+      }
+    });
+  } else {
+    spread(panels, threads, [&](int first, int last, int) {
+      for (int strip = 0; strip < strips; ++strip) {
+        for (int panel = first; panel < last; ++panel) product(strip, panel);
+      }
+    });
+  }
+}
+
 }  // namespace
 }  // namespace frugal
 
@@ -55,50 +111,22 @@ int frugal_sparse_path_available(int path) {
   return 1;
 }
 
-int64_t frugal_sparse_scratch(int m, int in) {
+int64_t frugal_sparse_scratch(int threads, int m, int in) {
   if (m < kFewRows) return 0;
-  return int64_t{filled_up(m, kSparseVectors * kMostSparseLanes)} * filled_up(in, kSparseWord);
+  return int64_t{filled_up(rows_together(threads, m), kSparseVectors * kMostSparseLanes)} * filled_up(in, kSparseWord);
 }
 
 void frugal_sparse_multiply(int path, int threads, const FrugalSparse* w, const float* bias, const float* x,
                             ptrdiff_t x_stride, float* scratch, float* y, ptrdiff_t y_stride, int m) {
   const SparseKernel& kernel = *kPaths[path].kernel;
-  const int panels = filled_up(w->out, kSparsePanel) / kSparsePanel;
-  if (m < kFewRows) {
-    spread(panels, threads, [&](int first, int last, int) {
-      for (int i = 0; i < m; ++i) {
-        for (int panel = first; panel < last; ++panel) {
-          kernel.multiply_row(*w, bias, panel, x + i * x_stride, y + i * y_stride + panel * kSparsePanel);
-        }
-      }
-    });
-    return;
-  }
-  const int width = kSparseVectors * kernel.lanes, strips = filled_up(m, width) / width;
-  const ptrdiff_t strip_size = ptrdiff_t{width} * filled_up(w->in, kSparseWord);
-  const auto rows_of = [&](int strip) { return m - strip * width < width ? m - strip * width : width; };
-  spread(strips, threads, [&](int first, int last, int) {
-    for (int strip = first; strip < last; ++strip) {
-      kernel.pack(x + ptrdiff_t{strip} * width * x_stride, x_stride, rows_of(strip), w->in,
-                  scratch + strip * strip_size);
+  const int together = rows_together(threads, m);
+  for (int first = 0; first < m; first += together) {
+    const int count = m - first < together ? m - first : together;
+    const Rows rows{x + first * x_stride, x_stride, y + first * y_stride, y_stride, count};
+    if (m < kFewRows) {
+      multiply_rows(kernel, threads, *w, bias, rows);
+    } else {
+      multiply_strips(kernel, threads, *w, bias, rows, scratch);
     }
-  });
-  const auto product = [&](int strip, int panel) {
-    float* out = y + ptrdiff_t{strip} * width * y_stride + panel * kSparsePanel;
-    kernel.multiply_strip(*w, bias, panel, scratch + strip * strip_size, {out, y_stride, rows_of(strip)});
-  };
-  // A strip stays in the near caches while all of W passes. With few strips, threads share the panels instead.
-  if (strips >= 4 * threads) {
-    spread(strips, threads, [&](int first, int last, int) {
-      for (int strip = first; strip < last; ++strip) {
-        for (int panel = 0; panel < panels; ++panel) product(strip, panel);
-      }
-    });
-  } else {
-    spread(panels, threads, [&](int first, int last, int) {
-      for (int strip = 0; strip < strips; ++strip) {
-        for (int panel = first; panel < last; ++panel) product(strip, panel);
-      }
-    });
   }
 }

@@ -47,8 +47,8 @@ FRUGAL_API const char* frugal_sparse_path_name(int path);
 // 1: the processor and the operating system allow it; 0: not; -1: no such path.
 FRUGAL_API int frugal_sparse_path_available(int path);
 
-// Floats of scratch that a product of m rows with `in` columns needs.
-FRUGAL_API int64_t frugal_sparse_scratch(int m, int in);
+// Floats of scratch that a product of m rows with `in` columns needs on so many threads.
+FRUGAL_API int64_t frugal_sparse_scratch(int threads, int m, int in);
 
 // y [m, out] = x [m, in] Wᵀ + bias; rows of x and y so many values apart, bias [ceil(out / 16) * 16].
 FRUGAL_API void frugal_sparse_multiply(int path, int threads, const FrugalSparse* w, const float* bias, const float* x,
