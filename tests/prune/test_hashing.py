@@ -81,7 +81,7 @@ def test_five_noisy_values_become_five(dtype):
     assert hashed.dtype == dtype
     found = hashed.double().unique()
     assert len(found) == 5
-    grid = 0.05 / POINTS_PER_BANDWIDTH  # where a hilltop is known to
+    grid = 0.05 / 8  # how exactly a hilltop is known
     assert (found - centres).abs().max() <= 0.004 + grid
 
 
@@ -157,12 +157,21 @@ def test_whatever_the_weights_values_stay_in_order_and_in_range(values, bandwidt
     assert torch.equal(codebook.hash(hashed), hashed)
 
 
+def test_cells_meet_in_the_middle_of_a_gap_and_their_lower_end_is_theirs():
+    w = torch.tensor([0.0, 0.0, 4.0, 4.0], dtype=torch.float64)
+    codebook = fit_codebook(w, 0.25)
+    assert codebook.values.tolist() == [0.0, 4.0]
+    assert codebook.boundaries.tolist() == [2.0]
+    assert codebook.codes(torch.tensor([1.99, 2.0, 2.01])).tolist() == [0, 1, 1]
+
+
 def test_a_bandwidth_far_wider_than_the_range_leaves_one_value_inside_it():
     w = torch.tensor([1.0, 1.0 + 1e-12, 1.0 + 2e-12], dtype=torch.float64)
     for bandwidth in (1e-11, 1.0, 1e300):
         hashed = hash_weights(w, bandwidth).unique()
         assert len(hashed) == 1
         assert w.min() <= hashed <= w.max()
+    assert hash_weights(torch.tensor([0.0, 1.0, 1.0, 1.0]), 20.0).tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize("w", [torch.full((3, 4), 0.7), torch.tensor([2.0]), torch.zeros(5), torch.tensor(1.5)])

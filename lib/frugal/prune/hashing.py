@@ -4,9 +4,9 @@ Paper:   after [39] Yvinec et al., RED, NeurIPS 2021, first step; [38] RED++ beg
          at hand: what they leave open (the bandwidth above all) is our choice, and is marked so.
 Formula: d(v) = Σ_i φ((v - w_i) / Δ)                    how dense the weights of a layer lie around v
          hash(w) = M_k  for  w in [m_k, m_{k+1})        m: the minima of d; M_k: the maximum of d between two of them
-Lesson:  Δ decides, and abruptly: a trained layer is nearly one hill. At range / 512 some tens of values are left in each
-         layer of our small residual network, and it classifies as before. At range / 128 the hill is one cell: it
-         guesses.
+Lesson:  Δ decides, and abruptly: a trained layer is nearly one hill. At range / 512 some tens of values are left in
+         each layer of our small residual network, and it classifies as before. At range / 128 the hill is one cell,
+         and it guesses.
 Learn:   course/5_pruning/5_3_similarity.ipynb; lab 5.2
 
     density     ╭─╮        ╭──╮
