@@ -33,16 +33,17 @@ struct Matrix {
   std::vector<int32_t> starts;
 };
 
-Matrix csr(int out, int in) {
+Matrix csr(int out, int in, int tile) {
   const int share = between(0, 100);
   Matrix w{std::vector<float>(size_t(out) * in), {}, {}, {}, {0}};
   for (int o = 0; o < out; ++o) {
     for (int k = 0; k < in; ++k) {
-      if (between(1, 100) > share) continue;
-      w.values.push_back(w.dense[size_t(o) * in + k] = small());
-      w.columns.push_back(static_cast<int16_t>(k));
+      if (between(1, 100) <= share) {
+        w.values.push_back(w.dense[size_t(o) * in + k] = small());
+        w.columns.push_back(static_cast<int16_t>(k));
+      }
+      if ((k + 1) % tile == 0 || k + 1 == in) w.starts.push_back(static_cast<int32_t>(w.values.size()));
     }
-    w.starts.push_back(static_cast<int32_t>(w.values.size()));
   }
   return w;
 }
@@ -86,7 +87,10 @@ bool run_case(int path, int threads) {
   const int out = edges[between(0, 14)];
   int in = edges[between(0, 14)];
   if (kind == FRUGAL_SPARSE_TWO_FOUR) in = (in + 3) / 4 * 4;
-  const Matrix w = kind == FRUGAL_SPARSE_CSR ? csr(out, in) : kind == FRUGAL_SPARSE_BLOCKS ? blocks(out, in) : two_four(out, in);
+  const int tile = 32 * between(1, 4);
+  const Matrix w = kind == FRUGAL_SPARSE_CSR      ? csr(out, in, tile)
+                   : kind == FRUGAL_SPARSE_BLOCKS ? blocks(out, in)
+                                                  : two_four(out, in);
   const int gap = between(0, 3), padded = (out + 15) / 16 * 16;
   std::vector<float> x(size_t(m - 1) * (in + gap) + in), bias(padded), y(size_t(m - 1) * (out + gap) + out, -77);
   for (float& each : x) each = small();
@@ -98,7 +102,7 @@ bool run_case(int path, int threads) {
   const int64_t room = frugal_sparse_scratch(threads, m, in);
   const auto scratch = std::make_unique<float[]>(room);
   for (int64_t i = 0; i < room; ++i) scratch[i] = NAN;  // nothing may count on what was there
-  const FrugalSparse sparse{kind, out, in, values.get(), columns.get(), places.get(), starts.get()};
+  const FrugalSparse sparse{kind, out, in, tile, values.get(), columns.get(), places.get(), starts.get()};
   frugal_sparse_multiply(path, threads, &sparse, biases.get(), inputs.get(), in + gap, scratch.get(), outputs.get(),
                          out + gap, m);
   for (int i = 0; i < m; ++i) {

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import os
 import shutil
 import subprocess
@@ -154,6 +155,28 @@ def test_more_rows_than_are_laid_out_together(isa, format):
         assert torch.equal(multiply(FORMATS[format].from_dense(weight), x, bias, isa=isa), exact(x, weight, bias))
 
 
+@pytest.mark.parametrize("depth", [188, 192, 196, 384, 500])
+@pytest.mark.parametrize("sparsity", [0.2, 0.95])
+def test_columns_are_read_tile_by_tile_where_rows_are_full_enough(isa, format, depth, sparsity):
+    for rows in (1, 4, 50):
+        x, weight, bias = problem(format, rows, 35, depth, sparsity=sparsity)
+        assert torch.equal(multiply(FORMATS[format].from_dense(weight), x, bias, isa=isa), exact(x, weight, bias))
+
+
+def test_tiles_start_where_the_columns_say():
+    matrix = Csr.from_dense(problem("csr", 1, 5, 500, sparsity=0.5)[1])
+    tile, arrays = matrix.tiled()
+    starts = arrays["starts"].tolist()
+    assert (tile, len(starts)) == (192, 5 * 3 + 1)
+    for place, (first, last) in enumerate(itertools.pairwise(starts)):
+        assert (matrix.columns[first:last] // 192 == place % 3).all()
+    assert starts[::3] == matrix.starts.tolist()
+    sparser = Csr.from_dense(problem("csr", 1, 5, 500, sparsity=0.9)[1])
+    assert sparser.tiled()[0] >= 500
+    assert "starts" in matrix.arrays()
+    assert len(matrix.arrays()["starts"]) == 6
+
+
 def test_infinity_reaches_only_the_outputs_that_read_it(isa):
     matrix = Csr.from_dense(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
     for rows in (1, 5):
@@ -256,6 +279,8 @@ def test_arrays_that_would_make_c_read_elsewhere_are_refused():
         Csr(two, 2, 3, ints(0, 1, dtype=i16), ints(0, 5, 2, dtype=i32))
     with pytest.raises(ValueError, match="starts must rise from 0 to 2"):
         Csr(two, 2, 3, ints(0, 1, dtype=i16), ints(0, 1, 3, dtype=i32))
+    with pytest.raises(ValueError, match="columns must rise within each row"):
+        Csr(two, 2, 3, ints(1, 0, dtype=i16), ints(0, 2, 2, dtype=i32))
     with pytest.raises(ValueError, match=r"starts must be contiguous \[3\]"):
         Csr(two, 2, 3, ints(0, 1, dtype=i16), ints(0, 2, dtype=i32))
     with pytest.raises(TypeError, match=r"columns must be torch\.int16"):

@@ -165,7 +165,7 @@ class _Sparse(ctypes.Structure):
     """FrugalSparse in sparse.h."""
 
     _fields_ = [
-        *((name, c_int) for name in ("kind", "out", "in_features")),
+        *((name, c_int) for name in ("kind", "out", "in_features", "tile")),
         *((name, c_void_p) for name in ("values", "columns", "places", "starts")),
     ]  # fmt: skip
 
@@ -176,8 +176,9 @@ def _native(path: int, matrix: SparseMatrix, x: Tensor, bias: Tensor | None) -> 
     if len(x) > LARGEST_INT - WORD * PANEL:
         raise ValueError(f"{len(x):,} rows are more than int32 counts; split them")
     library, threads = _library(), torch.get_num_threads()
-    pointers = {name: each.data_ptr() for name, each in matrix.arrays().items()}
-    struct = _Sparse(matrix.kind, matrix.out, matrix.in_features, **pointers)
+    tile, arrays = matrix.tiled()
+    pointers = {name: each.data_ptr() for name, each in arrays.items()}
+    struct = _Sparse(matrix.kind, matrix.out, matrix.in_features, tile, **pointers)
     padded = torch.zeros(-(-matrix.out // PANEL) * PANEL)
     if bias is not None:
         padded[: matrix.out] = bias.detach()

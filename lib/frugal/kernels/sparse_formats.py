@@ -16,7 +16,8 @@ The arrays are what csrc/sparse.h describes, and every constructor checks that t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
@@ -27,6 +28,8 @@ from frugal.kernels.memory import LARGEST_INT, check_input
 
 PANEL, WORD = 16, 32  # outputs that a block holds; columns that a word of places speaks of, see sparse.h
 MOST_INPUTS = 1 << 15  # a column is an int16
+TILE = 192  # columns of 48 rows of x that the nearest cache holds: 36 KiB
+LEAST_IN_TILE = 48  # values of a row: with fewer, going from tile to tile costs more than it saves
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,12 @@ class SparseMatrix:
 
     def arrays(self) -> dict[str, Tensor]:
         """What the matrix consists of, by field name."""
-        return {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: each for name, each in named.items() if isinstance(each, Tensor)}
+
+    def tiled(self) -> tuple[int, dict[str, Tensor]]:
+        """How many columns a kernel reads together, and the arrays that it is given."""
+        return TILE, self.arrays()
 
     def to_dense(self) -> Tensor:
         """Return W as float32 [out, in]."""
@@ -108,6 +116,22 @@ class Csr(SparseMatrix):
         if self.values.ndim != 1:
             raise ValueError(f"values must be [kept], got {describe(self.values)}")
         _check_columns(self.columns, self.starts, len(self.values), self.out, self.in_features)
+        falls = (self.columns.diff() <= 0).nonzero().flatten() + 1
+        if not torch.isin(falls, self.starts).all():
+            raise ValueError("columns must rise within each row; from_dense makes such")
+
+    def tiled(self) -> tuple[int, dict[str, Tensor]]:
+        """The same, with the places where tiles start in each row; sparse rows are one tile."""
+        if self.in_features <= TILE or self.stored * TILE < LEAST_IN_TILE:
+            return filled_up(self.in_features), self.arrays()
+        return TILE, self.arrays() | {"starts": self._tile_starts}
+
+    @cached_property
+    def _tile_starts(self) -> Tensor:
+        """int32 [out · tiles + 1]"""
+        tiles = -(-self.in_features // TILE)
+        row = torch.repeat_interleave(torch.arange(self.out), self.starts.diff().long())
+        return _starts(torch.bincount(row * tiles + self.columns // TILE, minlength=self.out * tiles))
 
     @classmethod
     def from_dense(cls, weight: Tensor) -> Self:
@@ -264,6 +288,11 @@ def _check_columns(columns: Tensor, starts: Tensor, count: int, lines: int, in_f
         raise ValueError(f"columns must be from 0 to {in_features - 1}, got {columns.min()} to {columns.max()}")
     if starts[0] != 0 or starts[-1] != count or (starts.diff() < 0).any():
         raise ValueError(f"starts must rise from 0 to {count}, the number of columns; from_dense makes such")
+
+
+def filled_up(count: int) -> int:
+    """The next multiple of a word."""
+    return -(-count // WORD) * WORD
 
 
 def _starts(counts: Tensor) -> Tensor:

@@ -29,12 +29,14 @@ extern "C" {
 enum { FRUGAL_SPARSE_CSR, FRUGAL_SPARSE_TWO_FOUR, FRUGAL_SPARSE_BLOCKS };
 
 // W [out, in].
-//   CSR      values, columns [starts[out]]; row o from starts[o] to before starts[o + 1]
+//   tile     columns that are read together, so that the nearest cache holds them for 16 outputs; a multiple of 32
+//   CSR      values, columns [kept], columns rising in each row; tile t of row o from starts[o * tiles + t] to before the
+//            next of starts [out * tiles + 1], tiles = ceil(in / tile)
 //   2:4      values [out][words][16], places [out][words], words = ceil(in / 32): value i of a word stands in column
 //            4 * (i / 2) + (places >> 2 * i & 3) of its 32; what lies past `in` is 0
 //   blocks   values [starts[panels]][16], columns [starts[panels]]; panel p from starts[p] to before starts[p + 1]
 typedef struct {
-  int kind, out, in;
+  int kind, out, in, tile;
   const float* values;
   const int16_t* columns;
   const uint32_t* places;

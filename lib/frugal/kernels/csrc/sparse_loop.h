@@ -24,6 +24,8 @@ inline int outputs_of(const FrugalSparse& w, int panel) {
   return left < kSparsePanel ? left : kSparsePanel;
 }
 
+inline int tiles_of(const FrugalSparse& w) { return (w.in + w.tile - 1) / w.tile; }
+
 // ---- single rows of x ------------------------------------------------------------------------------------------------
 
 template <class L>
@@ -72,11 +74,15 @@ void multiply_row(const FrugalSparse& w, const float* bias, int panel, const flo
   if (w.kind == FRUGAL_SPARSE_BLOCKS) {
     row_by_blocks<L>(w, bias, panel, x, sums);
   } else {
+    const int tiles = tiles_of(w);
     for (int j = 0; j < outputs; ++j) {
-      const int start = w.kind == FRUGAL_SPARSE_CSR ? w.starts[first + j] : 0;
-      const float dot = w.kind == FRUGAL_SPARSE_CSR
-                            ? L::dot(w.values + start, w.columns + start, w.starts[first + j + 1] - start, x)
-                            : row_two_four<L>(w, first + j, x);
+      float dot;
+      if (w.kind == FRUGAL_SPARSE_CSR) {
+        const int32_t* row = w.starts + ptrdiff_t{first + j} * tiles;
+        dot = L::dot(w.values + row[0], w.columns + row[0], row[tiles] - row[0], x);
+      } else {
+        dot = row_two_four<L>(w, first + j, x);
+      }
       sums[j] = bias[first + j] + dot;
     }
   }
@@ -108,43 +114,43 @@ void pack(const float* x, ptrdiff_t stride, int rows, int in, float* strip) {
   L::done();
 }
 
-// One output of CSR for all rows of the strip. A chain is kV sums; several chains hide how long a sum takes.
+// Adds up `count` values of one output for all rows of the strip. A chain is kV sums; several chains hide how long a sum
+// takes.
 template <class L, int kV>
-void strip_csr(const FrugalSparse& w, int output, float bias, const float* strip, float* sums) {
+void strip_csr(const float* values, const int16_t* columns, int count, const float* strip, float* sums) {
   using R = typename L::Register;
   constexpr int kPitch = kV * L::kLanes, kChains = kV == 1 ? 8 : 12 / kV;
   R acc[kChains][kV];
-  for (int c = 0; c < kChains; ++c) {
-    for (int v = 0; v < kV; ++v) acc[c][v] = L::all(c ? 0.0f : bias);
+  for (int v = 0; v < kV; ++v) acc[0][v] = L::load(sums + v * L::kLanes);
+  for (int c = 1; c < kChains; ++c) {
+    for (int v = 0; v < kV; ++v) acc[c][v] = L::zero();
   }
   const auto add = [&](int chain, int i) {
-    const R value = L::all(w.values[i]);
-    const float* x = strip + ptrdiff_t{w.columns[i]} * kPitch;
+    const R value = L::all(values[i]);
+    const float* x = strip + ptrdiff_t{columns[i]} * kPitch;
     for (int v = 0; v < kV; ++v) acc[chain][v] = L::fma(value, L::load(x + v * L::kLanes), acc[chain][v]);
   };
-  const int last = w.starts[output + 1];
-  int i = w.starts[output];
-  for (; i + kChains <= last; i += kChains) {
+  int i = 0;
+  for (; i + kChains <= count; i += kChains) {
     for (int c = 0; c < kChains; ++c) add(c, i + c);
   }
-  for (; i < last; ++i) add(0, i);
+  for (; i < count; ++i) add(0, i);
   for (int v = 0; v < kV; ++v) {
     for (int c = 1; c < kChains; ++c) acc[0][v] = L::add(acc[0][v], acc[c][v]);
     L::store(sums + v * L::kLanes, acc[0][v]);
   }
 }
 
+// Adds up some words of 2:4 of one output for all rows of the strip.
 template <class L, int kV>
-void strip_two_four(const FrugalSparse& w, int output, float bias, const float* strip, float* sums) {
+void strip_two_four(const float* values, const uint32_t* places, int words, const float* strip, float* sums) {
   using R = typename L::Register;
   constexpr int kPitch = kV * L::kLanes, kChains = 4, kKept = kSparseWord / 2;
   R acc[kChains][kV];
-  for (int c = 0; c < kChains; ++c) {
-    for (int v = 0; v < kV; ++v) acc[c][v] = L::all(c ? 0.0f : bias);
+  for (int v = 0; v < kV; ++v) acc[0][v] = L::load(sums + v * L::kLanes);
+  for (int c = 1; c < kChains; ++c) {
+    for (int v = 0; v < kV; ++v) acc[c][v] = L::zero();
   }
-  const int words = filled_up(w.in, kSparseWord) / kSparseWord;
-  const float* values = w.values + ptrdiff_t{output} * words * kKept;
-  const uint32_t* places = w.places + ptrdiff_t{output} * words;
   for (int word = 0; word < words; ++word, values += kKept, strip += kSparseWord * kPitch) {
     uint32_t bits = places[word];
     for (int first = 0; first < kKept; first += kChains, bits >>= 2 * kChains) {
@@ -215,13 +221,31 @@ void multiply_wide(const FrugalSparse& w, const float* bias, int panel, const fl
   const int outputs = outputs_of(w, panel), first = panel * kSparsePanel;
   if (w.kind == FRUGAL_SPARSE_BLOCKS) {
     for (int o = 0; o < kSparsePanel; o += kTogether) strip_blocks<L, kV, kTogether>(w, bias, panel, o, strip, sums);
-  } else if (w.kind == FRUGAL_SPARSE_CSR) {
-    for (int o = 0; o < outputs; ++o) strip_csr<L, kV>(w, first + o, bias[first + o], strip, sums + o * kPitch);
-  } else {
-    for (int o = 0; o < outputs; ++o) strip_two_four<L, kV>(w, first + o, bias[first + o], strip, sums + o * kPitch);
+    write_rows<L, kV>(sums, outputs, out);
+    return;
   }
-  if (w.kind != FRUGAL_SPARSE_BLOCKS && outputs < kSparsePanel) {  // nothing reads these, but they are turned
-    memset(sums + outputs * kPitch, 0, sizeof(float) * static_cast<size_t>(kSparsePanel - outputs) * kPitch);
+  for (int o = 0; o < kSparsePanel; ++o) {
+    for (int v = 0; v < kV; ++v) L::store(sums + o * kPitch + v * L::kLanes, L::all(bias[first + o]));
+  }
+  // Tile by tile: these columns of the strip stay in the nearest cache while all outputs of the panel read them.
+  if (w.kind == FRUGAL_SPARSE_CSR) {
+    const int tiles = tiles_of(w);
+    for (int tile = 0; tile < tiles; ++tile) {
+      for (int o = 0; o < outputs; ++o) {
+        const int32_t* start = w.starts + ptrdiff_t{first + o} * tiles + tile;
+        strip_csr<L, kV>(w.values + start[0], w.columns + start[0], start[1] - start[0], strip, sums + o * kPitch);
+      }
+    }
+  } else {
+    const int words = filled_up(w.in, kSparseWord) / kSparseWord, together = w.tile / kSparseWord;
+    for (int word = 0; word < words; word += together) {
+      const int count = words - word < together ? words - word : together;
+      for (int o = 0; o < outputs; ++o) {
+        const ptrdiff_t at = ptrdiff_t{first + o} * words + word;
+        strip_two_four<L, kV>(w.values + at * (kSparseWord / 2), w.places + at, count,
+                              strip + ptrdiff_t{word} * kSparseWord * kPitch, sums + o * kPitch);
+      }
+    }
   }
   write_rows<L, kV>(sums, outputs, out);
 }
