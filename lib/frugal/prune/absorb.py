@@ -71,8 +71,19 @@ def remove_silent(
     groups = list(groups)
     silent = copy.deepcopy(model)
     apply_masks_(silent, channel_masks(silent, channels, groups, of=of))
+    if of is None:
+        _silence_pictures_(silent, channels, groups)
     like = next(model.parameters())
     return remove_with_means(silent, channels, groups, [torch.zeros(1, *shape, dtype=like.dtype, device=like.device)])
+
+
+def _silence_pictures_(model: nn.Module, channels: Channels, groups: Iterable[int]) -> None:
+    """What a layer absorbed before is a part of its rows."""
+    gone = torch.tensor(list(groups), dtype=torch.int64)
+    for slot in channels.slots:
+        layer = model.get_submodule(slot.module)
+        if isinstance(layer, ConvWithConstants) and slot.role == "out" and slot.parameter == "weight":
+            layer.weight_of_constants[torch.isin(channels.groups_of(slot), gone)] = 0
 
 
 def remove_with_means(
