@@ -165,9 +165,11 @@ def summarize(rows: list[dict], float_percent: float) -> dict[str, object]:
 @click.option("--images", type=click.IntRange(512), default=10_000, show_default=True, help="training pictures")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="of shuffling and pictures")
-@click.option("--only", default="", help="only the kinds whose bits and method have this in their name")
+@click.option("--only", multiple=True, help="only kinds with this in their name, as in the table; may be repeated")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-def main(file: str | None, network: str, images: int, epochs: float, seeds: int, only: str, threads: int) -> None:
+def main(
+    file: str | None, network: str, images: int, epochs: float, seeds: int, only: tuple[str, ...], threads: int
+) -> None:
     torch.set_num_threads(threads)
     if network in PUBLISHED:
         model = load_published(network, cifar10.data_folder())
@@ -178,10 +180,11 @@ def main(file: str | None, network: str, images: int, epochs: float, seeds: int,
         model, pictures, test = pretrained.load(network), drawn_pictures, Pictures(made.images, made.labels)
     float_percent = accuracy(model, test.images, test.labels)
     click.echo(f"float: {float_percent:.2f} % on {TEST_IMAGES:,} pictures")
+    cases = [case for case in CASES if not only or any(word in f"{case.bits} {case.method}" for word in only)]
     rows = []
     for seed in range(1, seeds + 1):
         train = pictures(images, seed)
-        for case in (case for case in CASES if only in f"{case.bits} {case.method}"):
+        for case in cases:
             rows.append({"network": network, **measure(model, case, train, test, epochs, seed)})
             row = rows[-1]
             click.echo(
