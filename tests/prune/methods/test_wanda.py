@@ -56,6 +56,20 @@ def test_every_output_loses_equally_many_and_what_stays_is_unchanged():
         assert torch.equal(new, torch.where(keep, weight, 0))
 
 
+def test_within_the_layer_strong_outputs_keep_more_and_less_is_lost():
+    weight, x = drawn(6, 27) * torch.tensor([5.0, 3, 1, 1, 0.3, 0.1])[:, None], drawn(60, 27, seed=1)
+    gram = layer_gram(nn.Linear(27, 6), x)
+    lost = {}
+    for within in ("row", "layer"):
+        new, keep = wanda_weight(weight, gram, 0.5, within=within)
+        lost[within] = (x @ (new - weight).T).square().sum()
+        assert (~keep).sum() == (6 * 14 if within == "row" else 81)  # round(13.5) is 14, halves go to even
+    assert keep[0].sum() > keep[5].sum()
+    assert lost["layer"] < 0.5 * lost["row"]
+    assert torch.equal(*(wanda_weight(drawn(6, 28), layer_gram(nn.Linear(28, 6), drawn(60, 28)), (2, 4), within=each)[1]
+                         for each in ("row", "layer")))  # fmt: skip
+
+
 def test_a_larger_input_is_worth_more_and_one_scale_for_all_is_worth_nothing():
     weight, x = drawn(5, 12), drawn(30, 12, seed=1)
     gram, larger = (layer_gram(nn.Linear(12, 5), each) for each in (x, 7 * x))
@@ -89,6 +103,8 @@ def test_bad_input_is_refused():
         wanda_weight(drawn(4, 6) * torch.nan, gram)
     with pytest.raises(ValueError, match="from 0 to below 1"):
         wanda_weight(drawn(4, 6), gram, 1.0)
+    with pytest.raises(ValueError, match="within must be 'row' or 'layer', got 'net'"):
+        wanda_weight(drawn(4, 6), gram, within="net")
 
 
 # ---- magnitude, Wanda and SparseGPT on four kinds of inputs ----------------------------------------------------------

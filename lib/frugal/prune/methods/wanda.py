@@ -12,13 +12,14 @@ stay: OBD of the layer's own squared error, and OBS where inputs are independent
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from frugal.core.check import check_finite
-from frugal.prune.masks import Pruned
+from frugal.prune.masks import Pruned, keep_largest
 from frugal.prune.second_order import (
     Amount,
     Gram,
@@ -45,12 +46,14 @@ def wanda_scores(weight: Tensor, gram: Gram) -> Tensor:
     return weight_of_rows(scores, weight)
 
 
-def wanda_weight(weight: Tensor, gram: Gram, sparsity: Amount = 0.5) -> tuple[Tensor, Tensor]:
+def wanda_weight(weight: Tensor, gram: Gram, sparsity: Amount = 0.5, *, within: str = "row") -> tuple[Tensor, Tensor]:
     """Prune one layer.
 
     Args:
         weight, gram: as in ``wanda_scores``.
-        sparsity: the share of zeros in every row; or (n, m) to keep n of every m neighbours.
+        sparsity: the share of zeros; or (n, m) to keep n of every m neighbours.
+        within: "row" takes the share from every output, as the paper does; "layer" compares all weights of the layer,
+            which spares the strong outputs. A convolution with few inputs needs that: of 27 weights a row, some count.
 
     Returns:
         The weight with zeros, and which weights were kept, bool of the weight's shape.
@@ -61,7 +64,13 @@ def wanda_weight(weight: Tensor, gram: Gram, sparsity: Amount = 0.5) -> tuple[Te
     [[0.5, 0.0]]
     """
     check_amount(sparsity, weight)
-    keep = weight_of_rows(keep_in_rows(weight_rows(wanda_scores(weight, gram)), sparsity), weight)
+    if within not in ("row", "layer"):
+        raise ValueError(f"within must be 'row' or 'layer', got {within!r}")
+    scores = wanda_scores(weight, gram)
+    if within == "layer" and not isinstance(sparsity, tuple):
+        keep = keep_largest(scores, sparsity)
+    else:
+        keep = weight_of_rows(keep_in_rows(weight_rows(scores), sparsity), weight)
     return torch.where(keep, weight.detach(), 0), keep
 
 
@@ -70,6 +79,7 @@ def wanda(
     batches: Iterable[Tensor] | Tensor,
     sparsity: Amount = 0.5,
     *,
+    within: str = "row",
     names: Sequence[str] | None = None,
 ) -> Pruned:
     """Prune a network layer by layer, each on the inputs that the pruned layers before it produce.
@@ -77,11 +87,12 @@ def wanda(
     Args:
         model: stays as it was.
         batches: inputs of the model; labels are not needed.
-        sparsity: as in ``wanda_weight``, of each layer.
+        sparsity, within: as in ``wanda_weight``, of each layer.
         names: see ``second_order.choose_layers``.
 
     >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> {name: int(keep.sum()) for name, keep in wanda(net, torch.rand(16, 8), 0.5).masks.items()}
     {'0.weight': 16, '2.weight': 4}
     """
-    return prune_layers(model, wanda_weight, batches, names=names, amount=sparsity)
+    prune = functools.partial(wanda_weight, within=within)
+    return prune_layers(model, prune, batches, names=names, amount=sparsity)
