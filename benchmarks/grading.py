@@ -262,7 +262,8 @@ def main(file: str | None, submissions: int, sample: int, jobs: str) -> None:
     if sample:
         stocks = rows[-1]["seconds_per_submission"]
         summary["nbgrader_seconds_per_submission"] = stocks
-        summary["times_faster_than_nbgrader"] = round(stocks / min(row["seconds_per_submission"] for row in ours), 1)
+        alone = next((row for row in ours if row["jobs"] == 1), ours[0])
+        summary["times_faster_than_nbgrader"] = round(stocks / alone["seconds_per_submission"], 1)  # one process each
     result = record(rows, summary)
     for key, value in summary.items():
         click.echo(f"{key}: {value}")
