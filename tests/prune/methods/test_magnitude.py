@@ -189,6 +189,16 @@ def test_renumbering_the_filters_does_not_change_the_pruned_function():
     torch.testing.assert_close(a(x), b(x), rtol=0, atol=SLACK)
 
 
+def test_norms_are_those_of_the_function_that_runs_batch_norm_included():
+    net = nn.Sequential(nn.Conv2d(2, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3)).eval()
+    with torch.no_grad():
+        net[0].weight[0], net[0].weight[1] = 1.0, 2.0
+        net[1].weight.copy_(torch.tensor([10.0, 1.0]))
+    smaller = prune_channels(net, (2, 8, 8), 0.5)
+    assert torch.equal(smaller[0].weight, net[0].weight[:1])
+    assert isinstance(smaller[1], nn.BatchNorm2d)
+
+
 @pytest.mark.parametrize("name", ["resnet8_drawn", "mobilenet_drawn"])
 @pytest.mark.parametrize("members", ["out", "all"])
 def test_a_trained_network_loses_the_parameters_that_surgery_counts(name, members):

@@ -58,6 +58,17 @@ def test_channels_with_factor_0_leave_without_a_trace_whatever_their_beta(activa
     torch.testing.assert_close(smaller(x), net(x), rtol=0, atol=SLACK)
 
 
+def test_a_channel_with_a_small_factor_is_taken_to_emit_what_its_beta_does():
+    net = with_statistics(network(nn.SiLU))
+    for module, places in {1: [0, 5], 4: [0, 5], 7: [2]}.items():
+        net[module].weight.data[places] = 1e-3
+    smaller = prune_slim(net, SHAPE, 3 / 16)
+    for module, places in {1: [0, 5], 4: [0, 5], 7: [2]}.items():
+        net[module].weight.data[places] = 0.0
+    x = torch.randn(2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(smaller(x), net(x), rtol=0, atol=SLACK)
+
+
 def test_a_channel_is_worth_the_factors_that_it_passes():
     net = with_statistics(network())
     channels = find_channels(net, SHAPE)
