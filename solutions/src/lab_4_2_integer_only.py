@@ -18,7 +18,10 @@
 # with a working version. Your code calls torch, Python's `math` and `QParams`: the library is not accepted as the
 # answer.
 #
-# From lab 4.1 you know codes, scale (real units per step) and zero-point (the code of real 0): $x = s_x (q_x - z_x)$.
+# From lab 4.1 you know codes, scale (real units per step) and zero-point (the code of real 0): $x = s_x (q_x - z_x)$. A
+# `QParams` holds `scale` and `zero_point`, tensors without axes, and `quant_min`, `quant_max` and `dtype`. Chapter
+# [4.2](../../course/4_quantization/4_2_zero_point.ipynb) has the bias of Part A,
+# [4.4](../../course/4_quantization/4_4_accumulators.ipynb) the width of sums.
 
 # %% id="setup"
 import math
@@ -40,7 +43,7 @@ style.use()
 # %% id="predictions"
 predict.predict(
     "sums",
-    "Eight-bit codes, up to 576 products in a sum: how many bits does the largest sum of our network need?",
+    "Eight-bit codes, up to 576 products in a sum: how many bits does our network's largest sum need, sign included?",
     options=range(8, 33),
     unit="bits",
 )
@@ -58,7 +61,7 @@ predict.predict(
 # %% [markdown] id="part-a"
 # ## Part A. One layer, one bias
 # With codes for reals, equation (3) needs the products of *centred* codes. Multiplied out
-# ([19], equation 7), one sum becomes four:
+# ([[19]](../../course/references.md#ref-19), equation 7), one sum becomes four:
 #
 # $$\sum_{j=1}^{N} (q_x - z_x)(q_w - z_w) = \sum q_x q_w - z_x \sum q_w - z_w \sum q_x + N z_x z_w \tag{7}$$
 #
@@ -130,8 +133,9 @@ check.check(
     ),
     check.case(
         "a convolution; a channel that never varied",
-        *(real([[[2.0, 1.0]]]), real(0.0), real(1.0), real(0.0), real(0.0), real(0.0), 0.25),
-        expect=(real([[[4.0, 2.0]]]), real(0.0)),
+        *(real([[2.0, 1.0]], [[3.0, 5.0]]), real(0.0, 4.0), real(1.0, 1.0), real(0.0, 0.0)),
+        *(real(0.0, 0.0), real(0.0, 3.75), 0.25),
+        expect=(real([[4.0, 2.0]], [[1.5, 2.5]]), real(0.0, 2.0)),
     ),
 )
 
@@ -143,7 +147,8 @@ check.check(
 # weight, whatever axes follow. The mean goes before it, $\beta$ after it.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>Infinity: eps belongs under the root. Right for square matrices of equal
-# rows only: the factor lies along the wrong axis.</details>
+# rows only: the factor lies along the wrong axis. Two axes right, three wrong or refused: it has too few
+# axes.</details>
 
 # %% hidden="fold_norm" points=2
 rng = torch.Generator().manual_seed(421)
@@ -212,8 +217,8 @@ def fold_bias(bias: Tensor, q_w: Tensor, step: Tensor, x_zero_point: int, w_zero
     rows = q_w.flatten(1).long()
     whole = torch.round(bias.double() / step)
     total = whole - x_zero_point * rows.sum(1) + rows.shape[1] * x_zero_point * w_zero_point.long()
-    if (total.abs() > 2**31 - 1).any():
-        raise ValueError(f"the bias needs {total.abs().max():g} steps, and int32 has {2**31 - 1}")
+    if ((total < -(2**31)) | (total > 2**31 - 1)).any():
+        raise ValueError(f"the bias needs {total.abs().max():g} steps, and int32 ends at {2**31 - 1}")
     return total.to(torch.int32)
     ### END SOLUTION
 
@@ -252,8 +257,9 @@ check.check(
 # <details><summary>Hint 2: the move</summary>Flatten the weights behind the first axis. Widen before you sum. Real
 # units become steps by a division.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Wrong by a multiple of 256: an int8 sum. Wrong with both zero-points only:
-# the last term, or what N counts. Large values of the wrong sign: the cast came before the look at the ends.</details>
+# <details><summary>Hint 3: symptoms</summary>Wrong by a multiple of 256: a sum or a product in int8. Wrong with both
+# zero-points only: the last term, or what N counts. Large values of the wrong sign: the cast came before the look at
+# the ends.</details>
 
 # %% hidden="fold_bias" points=3
 from fractions import Fraction
@@ -358,11 +364,11 @@ check.check(
 # <details><summary>Hint 1: where to look</summary>The folded bias takes z_x Σ q_w away for *every* tap, those over the
 # frame included.</details>
 #
-# <details><summary>Hint 2: the move</summary>Frame the picture first (`F.pad` takes a value), widen, then convolve
-# without padding. torch convolves int32 tensors.</details>
+# <details><summary>Hint 2: the move</summary>Frame the picture first (`F.pad` takes a value), widen both sides, then
+# convolve without padding. torch convolves int32 tensors.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>Right inside, wrong along the border: the frame. Numbers from -128 to 127
-# only: int8 sums.</details>
+# only: int8 sums. "found Char": torch's word for int8; one side was not widened.</details>
 
 # %% hidden="integer_conv" points=3
 rng = torch.Generator().manual_seed(423)
@@ -461,6 +467,9 @@ assert off < 0.02, "codes of 8 bits are finer: look at the three functions above
 #
 # ### Exercise 4.2.4 A fraction for a scale
 # ◆◆◇ · matters a lot · ~10 min · 4 pts · slide 20, $Q^{-1}$ in equation (3)
+#
+# The larger $m$, the finer the fraction. So choose the shift that brings $m$ into the upper half of what its bits can
+# say, then round.
 
 
 # %% solution="fixed_point"
@@ -508,6 +517,7 @@ check.check(
     check.case("0 is refused", 0.0, expect=check.raises(ValueError)),
     check.case("so is a scale below 0", -0.25, expect=check.raises(ValueError)),
     check.case("so is nan", math.nan, expect=check.raises(ValueError)),
+    check.case("so is infinity", math.inf, expect=check.raises(ValueError)),
 )
 
 # %% [markdown] id="hints-fixed-point"
@@ -517,8 +527,8 @@ check.check(
 # <details><summary>Hint 2: the move</summary>A mantissa in [0.5, 1) times 2^num_bits lies where the multiplier must;
 # round it. Then one special case: which value is just too large?</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Wrong near powers of two only: the special case. nan comes through:
-# comparisons with it are False.</details>
+# <details><summary>Hint 3: symptoms</summary>Wrong near powers of two only: the special case. An OverflowError:
+# infinity, met by the rounding. nan comes through: comparisons with it are False.</details>
 
 # %% hidden="fixed_point" points=2
 from fractions import Fraction
@@ -659,7 +669,8 @@ check.check(
 # half is a shift, too: of 1, to the left.</details>
 #
 # <details><summary>Hint 3: symptoms</summary>Small products right, large ones wild: 32 bits overflowed before you
-# widened. Ties of large products wrong: a float.</details>
+# widened. Ties of large products wrong: a float. int32 although the multiplier is int64: in torch a tensor without axes
+# widens nothing.</details>
 
 # %% hidden="round_once" points=2
 rng = torch.Generator().manual_seed(425)
@@ -757,8 +768,8 @@ check.check(
 # <details><summary>Hint 2: the move</summary>Away from zero is the same for a number and its opposite. So round the
 # magnitude, and give the sign back. Where the second shift is 0, there must be nothing to round.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Only negative halves wrong: which of the two roundings? An error from a
-# shift by -1: the shift of 31.</details>
+# <details><summary>Hint 3: symptoms</summary>Only negative halves wrong: which of the two roundings? 1 too large at a
+# shift of 31: a half where nothing is left to round. "ambiguous": each channel has its own shift, so no `if`.</details>
 
 # %% hidden="round_twice" points=3
 rng = torch.Generator().manual_seed(426)
@@ -842,7 +853,7 @@ check.check(
     check.case("both ends", s64(300, -300), output(0.25, 10), expect=s8(127, -128)),
     check.case("4 bits end earlier", s64(9, -9), output(0.25, 1, -8, 7), expect=s8(7, -8)),
     check.case("ReLU ends at real 0", s64(-9, -1, 0, 1), output(0.25, -100), "relu", expect=s8(-100, -100, -100, -99)),
-    check.case("ReLU6 ends at real 6", s64(-9, 23, 24, 25), output(0.25, 7), "relu6", expect=s8(7, 30, 31, 31)),
+    check.case("ReLU6 ends at real 6", s64(-9, 18, 19, 20), output(0.32, 7), "relu6", expect=s8(7, 25, 26, 26)),
     check.case("real 6 is out of reach", s64(2000), output(0.01, 0), "relu6", expect=s8(127)),
     check.case("uint8", s64(2, 400), output(0.5, 0, 0, 255), "relu", expect=torch.tensor([2, 255], dtype=torch.uint8)),
     check.case("far outside", s64(2**40 + 1, -(2**40) - 1), output(0.25, 3), expect=s8(127, -128)),
@@ -976,7 +987,7 @@ check.check(
     ),
     check.case("beyond int8", s8(127), s8(-128), output(1.0, -128), output(1.0, 127), whole, expect=s64(0)),
     check.case(
-        "a coarse and a fine side", s8(3), s8(100), output(200.0, 0), output(0.3, 0), output(0.4, 0), expect=s64(1575)
+        "a coarse and a fine side", s8(5), s8(100), output(200.0, 0), output(0.3, 0), output(0.4, 0), expect=s64(2575)
     ),
     check.case(
         "uint8 beside int8", u8(200), s8(-3), output(0.5, 100, 0, 255), output(2.0, 0), output(0.5, 0), expect=s64(88)
@@ -989,8 +1000,8 @@ check.check(
 # <details><summary>Hint 2: the move</summary>Widen and centre both sides. Two whole factors, two products, one sum, one
 # rounding shift as in 4.2.5.</details>
 #
-# <details><summary>Hint 3: symptoms</summary>Off by one now and then: each side was rounded by itself. Off by 256: a
-# difference in 8 bits.</details>
+# <details><summary>Hint 3: symptoms</summary>Off by one now and then: each side was rounded by itself. Off by 256, or
+# not int64: a tensor without axes, be it zero-point or factor, widens nothing. Large factors wild: 32 bits.</details>
 
 # %% hidden="add_steps" points=3
 rng = torch.Generator().manual_seed(428)
@@ -1284,25 +1295,28 @@ for name, layer in mine.layers.items():
         once, twice = (to_codes(steps, layer.y, "none" if name.endswith("conv2") else "relu") for steps in both)
         changed[name] = (once != twice).double().mean().item()
 share = sum(changed.values()) / len(changed)
-plt.barh(list(changed), [1000 * each for each in changed.values()])
+expected = [1000 * (2.0 ** (30 - mine.layers[name].shift.double())).mean().item() for name in changed]
+plt.barh(list(changed), [1000 * each for each in changed.values()], label="counted")
+plt.plot(expected, list(changed), "o", color=style.ORANGE, label="expected, before ReLU")
 plt.gca().invert_yaxis()
+plt.legend(loc="lower right", bbox_to_anchor=(1, 1), ncol=2)
 plt.gca().set(xlabel="codes of 1000 that the second rounding changes")
 plt.show()
 assert 0 < share < 0.01, "the second rounding changes few codes: is round_twice right?"
 
 # %% [markdown] id="what-happened"
 # Eight-bit integers decide as float32 does for nearly all pictures, whichever way they round. The second rounding
-# matters only where the first one leaves a tie, and the further the second shift goes, the rarer that is. The
-# multiplier needs far fewer than 31 bits: its error is one factor for a whole channel. The cells above held
-# your numbers to this.
+# matters only where the first one leaves a tie: one number in 2^(shift - 31), and half of these the two roundings send
+# apart (the dots). Where a ReLU follows, fewer codes change: what lies below real 0 is cut off anyway. The multiplier
+# needs far fewer than 31 bits: its error is one factor for a whole channel. The cells above held your numbers to this.
 
 # %% [markdown] id="challenge"
 # ## Challenge: the cheapest network
-# **Rules.** Choose the widths of each layer: weights and codes from 2 to 8 bits, multipliers from 1 to 31. No
-# training. The referee charges a bit for each pair of bits that is multiplied: weight · code for each product, sum ·
-# multiplier for each output. The sum is as wide as the worst input demands. **Target:** the least cost at a loss of
-# at most 0.5 points on these pictures. No points, but a row in the table. (Chosen on test pictures, the loss
-# flatters: note what it is on others.)
+# **Rules.** Choose the widths of each layer: weights and codes from 2 to 8 bits, multipliers from 1 to 31. No training.
+# The referee charges a bit for each pair of bits that is multiplied: weight · code for each product, sum · multiplier
+# for each output. The sum is as wide as the worst input demands. **Target:** the least cost at a loss of at most 0.5
+# points on these pictures. The other rows have the same widths in every layer; yours need not. No points, but a row in
+# the table. (Chosen on test pictures, the loss flatters: note what it is on others.)
 
 
 # %% id="challenge-answer"
@@ -1357,6 +1371,7 @@ for name, (price, loss) in results.items():
     plt.plot(price, loss, "o", color=style.ORANGE if name == "yours" else style.BLUE)
     plt.annotate(name, (price, loss), xytext=(3, 5), textcoords="offset points", fontsize=8)
 plt.axhline(0.5, color=style.GREY, ls="--", lw=0.8)
+plt.gca().margins(0.12)
 plt.gca().set(xlabel="cost (% of 8, 8, 31)", ylabel="points lost", title="Weights, codes, multiplier: bits")
 plt.show()
 

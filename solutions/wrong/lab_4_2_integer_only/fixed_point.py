@@ -155,3 +155,13 @@ def the_fraction_itself(scale: float, num_bits: int = 31) -> tuple[int, int]:
     _refuse(scale)
     mantissa, exponent = math.frexp(scale)
     return float(round(mantissa * 2**num_bits)), num_bits - exponent
+
+
+def shift_negated(scale: float, num_bits: int = 31) -> tuple[int, int]:
+    """Your shift has the opposite sign: to divide, it is above 0."""
+    _refuse(scale)
+    mantissa, exponent = math.frexp(scale)
+    multiplier = round(mantissa * 2**num_bits)
+    if multiplier == 2**num_bits:
+        multiplier, exponent = multiplier // 2, exponent + 1
+    return multiplier, exponent - num_bits

@@ -137,3 +137,11 @@ def in_float64(
     """Your result is float64; Returns asks for float32."""
     factor = gamma.double() / torch.sqrt(var.double() + eps)
     return _along(factor, weight.double()), (bias.double() - mean) * factor + beta
+
+
+def factor_on_two_axes(
+    weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Your factor has two axes; the weight of a convolution has more."""
+    factor = gamma / torch.sqrt(var + eps)
+    return weight * factor.reshape(-1, 1), (bias - mean) * factor + beta

@@ -106,3 +106,9 @@ def saturated(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
     """You saturate at the ends of int32, which the exercise does not ask for."""
     half = torch.ones_like(shift) << (shift - 1)
     return ((acc.long() * multiplier + half) >> shift).clamp(-(2**31), 2**31 - 1)
+
+
+def numbers_widen_nothing(acc: Tensor, multiplier: Tensor, shift: Tensor) -> Tensor:
+    """Your product is int32: in torch an int64 tensor without axes widens nothing. Widen acc."""
+    half = torch.ones_like(shift) << (shift - 1)
+    return (acc * multiplier + half) >> shift

@@ -21,7 +21,7 @@ def relu_at_code_0(steps: Tensor, y: QParams, activation: str = "none") -> Tenso
 
 
 def relu_before_the_zero_point(steps: Tensor, y: QParams, activation: str = "none") -> Tensor:
-    """You apply ReLU to the codes after the zero-point as if they were reals."""
+    """Your ReLU ends at code 0; real 0 has the code zero_point."""
     zero, _, high = _ends(y, activation)
     codes = (steps + zero).clamp(y.quant_min, high)
     return (codes if activation == "none" else codes.relu()).to(y.dtype)
