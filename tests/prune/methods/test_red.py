@@ -105,6 +105,16 @@ def test_tolerance_lets_nearly_collinear_kernels_share_and_bounds_their_error():
     assert not torch.equal(exact, layer.weight)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("kernel", [1, 7])
+def test_every_kernel_finds_its_own_line_at_any_scale(kernel, scale):
+    weight = scale * chance(20, 3, kernel, kernel)
+    kernels, coefficients, which, r = red.collinear_kernels(weight)
+    assert r.tolist() == ([1] * 3 if kernel == 1 else [20] * 3)
+    rebuilt = kernels[which].squeeze(2) * coefficients[..., None, None]
+    torch.testing.assert_close(rebuilt, weight, rtol=0, atol=1e-13 * scale)
+
+
 def test_factors_survive_float32():
     layer = conv([2, 3]).float()
     assert red.UnevenSeparation(layer).multiplicity.tolist() == [2, 3]

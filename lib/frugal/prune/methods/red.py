@@ -130,17 +130,19 @@ def collinear_kernels(weight: Tensor, tolerance: float = 0.0) -> tuple[Tensor, T
     kept: list[tuple[Tensor, Tensor]] = []  # (inputs that keep one more kernel, these kernels)
     while free.any():
         active = free.any(dim=1)
-        base = w[inputs, free.int().argmax(dim=1)]  # [in, k²]: the first that is free
-        square = base.square().sum(1, keepdim=True)
-        along = torch.where(active[:, None], (w @ base[:, :, None]).squeeze(2) / square.clamp(min=1e-300), 0.0)
+        first = free.int().argmax(dim=1)
+        base = w[inputs, first]  # [in, k²]: the first that is free
+        size = base.norm(dim=1, keepdim=True).clamp(min=torch.finfo(base.dtype).tiny)
+        along = (w @ (base / size)[:, :, None]).squeeze(2) / size  # W is about along · base
         apart = (w - along[..., None] * base[:, None]).norm(dim=2)
         taken = free & (apart <= slack * length)
+        taken[inputs[active], first[active]] = True  # whatever rounding says: each turn ends with fewer free ones
         which[taken], coefficients[taken] = len(kept), along[taken]
         free = free & ~taken
         kept.append((inputs[active], base[active]))
-    kernels, first, r = _by_input(kept, len(w), w.shape[2])
+    kernels, start, r = _by_input(kept, len(w), w.shape[2])
     shape = (-1, 1, *weight.shape[2:])
-    which = which + first[:, None]
+    which = which + start[:, None]
     return kernels.view(shape).to(weight.dtype), coefficients.T.contiguous().to(weight.dtype), which.T.contiguous(), r
 
 
