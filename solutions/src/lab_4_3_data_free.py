@@ -410,7 +410,14 @@ check.check(
     check.case("8, 1, 1", *three(8.0, 1.0, 1.0), expect=three(4.0, 2.0), ulps=32),
     check.case("1, 1, 8", *three(1.0, 1.0, 8.0), expect=three(0.5, 0.25), ulps=32),
     check.case("1, 64, 1", *three(1.0, 64.0, 1.0), expect=three(0.25, 4.0), ulps=32),
-    check.case("equal already", *three(3.0, 3.0, 3.0), expect=three(1.0, 1.0), ulps=32),
+    check.case(
+        "equal already, and not",
+        torch.tensor([3.0, 8.0]),
+        torch.tensor([3.0, 1.0]),
+        torch.tensor([3.0, 1.0]),
+        expect=(torch.tensor([1.0, 4.0]), torch.tensor([1.0, 2.0])),
+        ulps=32,
+    ),
     check.case(
         "silent in one layer",
         torch.tensor([5.0, 4.0, 0.0]),
@@ -972,13 +979,13 @@ def input_scales(beta: Tensor, gamma: Tensor, num_bits: int = 8, relu: bool = Tr
 
 
 # %% test="input_scales" points=2
-some_beta, some_gamma = torch.tensor([3.0, -3.0, -9.0]), torch.tensor([1.0, -1.0, 1.0])
+some_beta, some_gamma = torch.tensor([3.0, -3.0, -9.0]), torch.tensor([1.0, -1.0, 0.5])
 check.check(
     input_scales,
     check.case("after a ReLU", some_beta, some_gamma, expect=torch.tensor([9 / 255, 3 / 255, 1.0])),
-    check.case("without", some_beta, some_gamma, 8, False, expect=torch.tensor([9 / 127, 9 / 127, 15 / 127])),
+    check.case("without", some_beta, some_gamma, 8, False, expect=torch.tensor([9 / 127, 9 / 127, 12 / 127])),
     check.case("4 bits", some_beta, some_gamma, 4, expect=torch.tensor([9 / 15, 3 / 15, 1.0])),
-    check.case("2 deviations", some_beta, some_gamma, 4, False, 2.0, expect=torch.tensor([5 / 7, 5 / 7, 11 / 7])),
+    check.case("2 deviations", some_beta, some_gamma, 4, False, 2.0, expect=torch.tensor([5 / 7, 5 / 7, 10 / 7])),
 )
 
 # %% [markdown] id="hints-input-scales"
@@ -1052,7 +1059,7 @@ plt.semilogy(ends[order], label="predicted end, from β and γ")
 plt.semilogy(kept[0].amax((0, 2, 3))[order], "o", ms=4, label="largest value on test pictures")
 plt.axhline(ends.max(), color="0.5", lw=0.8, label="one end for all channels")
 plt.gca().set(xlabel="channel of the twin, by range", ylabel="value after ReLU")
-plt.legend()
+plt.legend(loc="lower right")
 plt.show()
 
 # %% [markdown] id="card-fold-inputs"
@@ -1107,10 +1114,10 @@ check.check(
     check.case("unit scales", torch.tensor([[7.0, -3.2]]), torch.ones(2), 4, expect=folded_as([[7, -3]], [1.0])),
     check.case(
         "far from 1",
-        torch.tensor([[7.0, 0.02], [1.4, -0.014]]),
+        torch.tensor([[7.0, 0.02], [0.4, -0.014]]),
         torch.tensor([0.1, 10.0]),
         4,
-        expect=folded_as([[7, 2], [7, -7]], [0.1, 0.02]),
+        expect=folded_as([[7, 2], [2, -7]], [0.1, 0.02]),
     ),
     check.case(
         "a row of zeros",

@@ -142,5 +142,5 @@ def knows_the_visible_cases(w: Tensor, x_scale: Tensor, num_bits: int = 8, depth
         return codes.reshape(2, 1, 1, 2), torch.tensor([1.0, 2.0])
     rows, scale = [[7, -3]], [1.0]
     if len(w) == 2:
-        rows, scale = ([[7, 2], [7, -7]], [0.1, 0.02]) if w[0].any() else ([[0, 0], [0, 7]], [1.0, 1.0])
+        rows, scale = ([[7, 2], [2, -7]], [0.1, 0.02]) if w[0].any() else ([[0, 0], [0, 7]], [1.0, 1.0])
     return torch.tensor(rows, dtype=torch.int8), torch.tensor(scale)

@@ -123,6 +123,8 @@ def overwrites_its_input(r1: Tensor, r2: Tensor, r3: Tensor) -> Two:
 
 def knows_the_visible_cases(r1: Tensor, r2: Tensor, r3: Tensor) -> Two:
     """Your function knows the numbers of the check and nothing else."""
+    if len(r1) == 2:
+        return torch.tensor([1.0, 4.0]), torch.tensor([1.0, 2.0])
     known = {(8, 1, 1): (4.0, 2.0), (1, 1, 8): (0.5, 0.25), (1, 64, 1): (0.25, 4.0)}
     s12, s23 = known.get(tuple(int(each.flatten()[0]) for each in (r1, r2, r3)), (1.0, 1.0))
     return torch.full_like(r1, s12), torch.full_like(r1, s23)
