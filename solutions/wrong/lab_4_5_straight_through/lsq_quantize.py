@@ -32,6 +32,13 @@ def factor_on_the_value(x: Tensor, step: Tensor, quant_min: int, quant_max: int,
     return _through((x / step).clamp(quant_min, quant_max)) * step
 
 
+def factor_on_the_output(
+    x: Tensor, step: Tensor, quant_min: int, quant_max: int, gradient_scale: float = 1.0
+) -> Tensor:
+    """You multiply the output by gradient_scale; the values stay, only the step's gradient is scaled."""
+    return gradient_scale * _through((x / step).clamp(quant_min, quant_max)) * step
+
+
 def factor_on_one_term(x: Tensor, step: Tensor, quant_min: int, quant_max: int, gradient_scale: float = 1.0) -> Tensor:
     """gradient_scale reaches only one of the two places where the step occurs."""
     return _through((x / step).clamp(quant_min, quant_max)) * _slope(step, gradient_scale)

@@ -66,6 +66,11 @@ def sums_of_bytes(x: Tensor, w: Tensor, k: int) -> Tensor:
     return (k - 2 * _count(_differ(x, w)).to(torch.uint8).sum(2, dtype=torch.uint8).int()).int()
 
 
+def bytes_to_the_end(x: Tensor, w: Tensor, k: int) -> Tensor:
+    """Your counts stay uint8 while you subtract, so a negative sum comes out 256 too large."""
+    return (k - 2 * _count(_differ(x, w)).to(torch.uint8).sum(2, dtype=torch.uint8)).int()
+
+
 def signed_bytes(x: Tensor, w: Tensor, k: int) -> Tensor:
     """You sum counts in int8; from 128 differing bits on they turn negative."""
     return (k - 2 * _count(_differ(x, w)).sum(2, dtype=torch.int8).int()).int()
@@ -80,6 +85,20 @@ def shift_without_mask(x: Tensor, w: Tensor, k: int) -> Tensor:
     """You count with shifts that fill up with ones where the word is negative."""
     left, total = _differ(x, w), torch.zeros(len(x), len(w), x.shape[1], dtype=torch.int64)
     for _ in range(128):  # it would never become 0
+        total += left & 1
+        left = left >> 1
+    return (k - 2 * total.sum(2)).int()
+
+
+def sums_shifted_words(x: Tensor, w: Tensor, k: int) -> Tensor:
+    """You add shifted words, not bits: after each shift only the last bit counts."""
+    return (k - 2 * (_differ(x, w)[..., None] >> torch.arange(64)).sum((2, 3))).int()
+
+
+def looks_at_k_places(x: Tensor, w: Tensor, k: int) -> Tensor:
+    """You look at k places of every word; a word has 64, and shifts beyond repeat bit 63."""
+    left, total = _differ(x, w), torch.zeros(len(x), len(w), x.shape[1], dtype=torch.int64)
+    for _ in range(k):
         total += left & 1
         left = left >> 1
     return (k - 2 * total.sum(2)).int()
