@@ -90,3 +90,16 @@ def test_what_cannot_go_is_refused(net):
         remove_silent(net, channels, [99], SHAPE)
     with pytest.raises(ValueError, match="would lose all of its 4 channels"):
         remove_silent(net, channels, [0, 1, 2, 3], SHAPE)
+
+
+def test_a_second_surgery_silences_what_the_first_one_absorbed():
+    net = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.Sigmoid(), nn.Conv2d(6, 5, 3, padding=1), nn.Sigmoid(),
+        nn.Conv2d(5, 2, 3, padding=1),
+    ).double()  # fmt: skip
+    channels = find_channels(net, SHAPE)
+    silent = masked(net, channel_masks(net, channels, [0, 3, 7, 8]))
+    first = remove_silent(net, channels, [0, 7], SHAPE)
+    then = remove_silent(first, find_channels(first, SHAPE), [2, 6], SHAPE)  # what were 3 and 8
+    x = torch.randn(3, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(then(x), silent(x), rtol=0, atol=SLACK)

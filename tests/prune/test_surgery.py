@@ -99,3 +99,19 @@ def test_bad_choices_are_refused():
         remove_channels(net, channels, [0, 1, 2, 3])
     with pytest.raises(ValueError, match="no batch reached"):
         remove_channels(net, channels, [0], batches=[])
+
+
+@pytest.mark.parametrize("kernel, padding, bias", [(3, 1, True), (1, 0, False), (3, 0, False)])
+def test_a_layer_may_absorb_inputs_and_lose_outputs_at_once_and_once_more(kernel, padding, bias):
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.Sigmoid(), nn.Conv2d(6, 5, kernel, padding=padding, bias=bias), nn.Sigmoid(),
+        nn.Conv2d(5, 2, 3, padding=1),
+    ).double()  # fmt: skip
+    dead(net[0], [0, 3])
+    dead(net[2], [1, 2])
+    x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    at_once = remove_channels(net, find_channels(net, (3, 9, 9)), [0, 3, 7, 8], batches=[x])
+    torch.testing.assert_close(at_once(x), net(x), rtol=0, atol=1e-12)
+    first = remove_channels(net, find_channels(net, (3, 9, 9)), [0, 7], batches=[x])
+    then = remove_channels(first, find_channels(first, (3, 9, 9)), [2, 6], batches=[x])
+    torch.testing.assert_close(then(x), net(x), rtol=0, atol=1e-12)

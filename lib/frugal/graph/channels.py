@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from frugal.graph.names import NAMES, NOBODY, OnNames, Slot
+from frugal.graph.names import CONVS, NAMES, NOBODY, OnNames, Slot
 from frugal.graph.trace import trace
 
 
@@ -85,7 +85,7 @@ def find_channels(model: nn.Module, shape: tuple[int, ...]) -> Channels:
     """
     was = {module: module.training for module in model.modules()}
     try:
-        seen = trace(model.eval())
+        seen = trace(model.eval(), leaves=CONVS)  # what is made from a convolution treats channels as one
         runner = OnNames(model, seen.graph)
         names = torch.full((1, *shape), NOBODY, dtype=NAMES)
         runner.run(names)

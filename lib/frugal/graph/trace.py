@@ -65,9 +65,13 @@ class Pair:
 class _Tracer(fx.Tracer):
     """Remembers which module it is in, so that a failure can name it."""
 
-    def __init__(self) -> None:
+    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
+        self.leaves = leaves
         self.inside: list[str] = []
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.inside.append(self.path_of_module(m))
@@ -76,13 +80,17 @@ class _Tracer(fx.Tracer):
         return result
 
 
-def trace(model: nn.Module) -> Trace:
+def trace(model: nn.Module, leaves: tuple[type[nn.Module], ...] = ()) -> Trace:
     """Run ``model`` on symbols in its present mode; arguments with a default keep it.
+
+    Args:
+        model: any network.
+        leaves: modules whose forward is not looked into, besides torch's own; subclasses as well.
 
     Raises:
         UnsupportedModel: ``forward`` decides by the values or shapes of tensors. The message names the module.
     """
-    tracer = _Tracer()
+    tracer = _Tracer(leaves)
     parameters = inspect.signature(model.forward).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     try:

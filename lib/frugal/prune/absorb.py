@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,20 +89,4 @@ def remove_with_means(
     model: nn.Module, channels: Channels, groups: Iterable[int], batches: Iterable[Tensor]
 ) -> nn.Module:
     """Return a smaller network in which removed channels are replaced by their means over some inputs."""
-    groups = list(groups)
-    smaller = remove_channels(model, channels, groups, batches=batches)
-    gone = torch.tensor(groups, dtype=torch.int64)
-    for slot in channels.slots:
-        if slot.role == "out" and slot.parameter == "weight":
-            _narrow_absorbed_(smaller.get_submodule(slot.module), ~torch.isin(channels.groups_of(slot), gone))
-    return smaller
-
-
-def _narrow_absorbed_(layer: Any, keep: Tensor) -> None:
-    """Let what a layer absorbed follow its rows: surgery writes it for all outputs before it removes some of them."""
-    if len(layer.weight) == len(keep):
-        return
-    if layer.bias is not None and len(layer.bias) == len(keep):
-        layer.bias = nn.Parameter(layer.bias.detach()[keep], requires_grad=layer.bias.requires_grad)
-    if isinstance(layer, ConvWithConstants) and len(layer.weight_of_constants) == len(keep):
-        layer.weight_of_constants = layer.weight_of_constants[keep]
+    return remove_channels(model, channels, groups, batches=batches)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,6 +84,7 @@ def remove_channels(
             if drop.all():
                 raise ValueError(f"{slot.module or 'the network'} would lose all of its {len(drop)} channels; keep one")
             _narrow_(smaller.get_submodule(slot.module), slot, ~drop)
+    _narrow_absorbed_(smaller, channels, gone)
     for module in smaller.modules():
         _update_sizes_(module)
     return smaller
@@ -106,6 +108,17 @@ def _narrow_(module: nn.Module, slot: Slot, keep: Tensor) -> None:
         setattr(module, slot.parameter, nn.Parameter(new, requires_grad=old.requires_grad))
     else:
         module.register_buffer(slot.parameter, new)
+
+
+def _narrow_absorbed_(smaller: nn.Module, channels: Channels, gone: dict[int, Tensor]) -> None:
+    """Let what layers absorbed, now or in an earlier surgery, follow their rows: it has no slot of its own."""
+    named = {(slot.module, slot.parameter) for slot in channels.slots}
+    for slot in channels.slots:
+        if slot.role == "out" and slot.parameter == "weight" and gone[id(slot)].any():
+            layer = smaller.get_submodule(slot.module)
+            for parameter in ("bias", "weight_of_constants"):
+                if getattr(layer, parameter, None) is not None and (slot.module, parameter) not in named:
+                    _narrow_(layer, replace(slot, parameter=parameter, axis=0), ~gone[id(slot)])
 
 
 def _update_sizes_(module: Any) -> None:
@@ -145,6 +158,8 @@ def _absorb_(model: nn.Module, channels: Channels, gone: dict[int, Tensor], batc
             continue
         if set(_pairs(layer.padding)) == {0} or layer.kernel_size == (1, 1):
             _add_to_bias_(layer, weights.sum(dim=(1, 2, 3)))
+        elif isinstance(layer, ConvWithConstants):  # from an earlier surgery
+            layer.weight_of_constants = layer.weight_of_constants + weights
         else:
             parent, _, name = slot.module.rpartition(".")
             setattr(model.get_submodule(parent), name, ConvWithConstants(layer, weights))
