@@ -5,6 +5,8 @@ gemm.Linear8         a prepared linear layer
 conv.Conv8           a prepared convolution
 output               what becomes of their sums: codes, real numbers, the sums themselves
 pointwise            quantize, add, pooling
+bits                 products of signs, 64 to a word
+sparse.SparseLinear  a prepared linear layer whose zeros take no room
 pack                 the order in which the kernels read weights
 reference            the definition of all of it, in plain torch
 
