@@ -91,7 +91,7 @@ def five_steps(num_bits: int) -> float:
 
 
 def single_precision(num_bits: int) -> float:
-    """You iterate in float32, which has seven digits; nine are asked for."""
+    """Your result has too few digits: float32 ends at seven, a grid at its spacing; nine are asked for."""
     target = torch.tensor(3 * 4.0**num_bits).log()
     alpha = target.clone()
     for _ in range(100):

@@ -69,6 +69,14 @@ def pieces_exchanged(w: Tensor, p: Tensor, m: Tensor, num_bits: int) -> Tensor:
     return torch.sign(w) * torch.where(size > p, centre, tail)
 
 
+def signed_choice(w: Tensor, p: Tensor, m: Tensor, num_bits: int) -> Tensor:
+    """You compare w with the breakpoint; for weights below 0 the magnitude decides."""
+    last, size, p, m = 2 ** (num_bits - 1) - 1, w.abs(), _lay(p, w), _lay(m, w)
+    centre = (size / p * last).round() * (p / last)
+    tail = p + ((size - p) / (m - p) * last).round().clamp(max=last) * ((m - p) / last)
+    return torch.sign(w) * torch.where(w <= p, centre, tail)
+
+
 def signs_lost(w: Tensor, p: Tensor, m: Tensor, num_bits: int) -> Tensor:
     """Your result has lost the signs."""
     return _bent(w, _lay(p, w), _lay(m, w), 2 ** (num_bits - 1) - 1).abs()
