@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from submissions import autograded, read_answers, save_submission
 
 from frugal.authoring.tree import Tree
 from frugal.grading.judge import Judge
 from frugal.grading.lab import Lab
 from frugal.measure.record import record, save
-from grading import autograded, read_answers, save_submission
 
 Points = dict[str, dict[str, float]]  # submission: {grade_id: points}
 
