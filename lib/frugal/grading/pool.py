@@ -38,6 +38,7 @@ from frugal.grading.verdict import Report
 BUDGET_S = 420.0  # one submission; the judge's own limit, Limits.submission_seconds, ends long before
 GRACE_S = 90.0  # for a process to start, and for its judge to import torch
 WORKERS_DIED = "every worker that judged it died:"
+NO_ANSWER = "no worker of the cluster answered"
 CONNECT_S = 20.0  # to reach a scheduler
 WINDOW = 2  # submissions handed out for each process: one under way, one waiting
 
@@ -286,12 +287,16 @@ def judge_on_cluster(
         pool = client.get_executor(pure=False, retries=1)
         suspects: list[Item] = []
         for outcome in _judge_on(pool, items, content, bench, WINDOW * workers):
-            if outcome.trouble.startswith(WORKERS_DIED):
-                suspects.append(outcome.item)  # its worker died, perhaps of another one's submission
+            if outcome.trouble.startswith((WORKERS_DIED, NO_ANSWER)):
+                suspects.append(outcome.item)  # its worker died, perhaps of another one's submission, or took it along
             else:
                 yield outcome
+        answered = True
         for item in suspects:
-            yield from _judge_on(pool, [item], content, bench, 1)
+            again = _judge_on(pool, [item], content, bench, 1) if answered else [Outcome(item, None, NO_ANSWER)]
+            for outcome in again:
+                answered = answered and outcome.trouble != NO_ANSWER
+                yield outcome
 
 
 def _judge_on(
@@ -308,4 +313,4 @@ def _judge_on(
         for future in done:
             yield _outcome(flying.pop(future), future)
         if not done:  # nobody works any more
-            yield from (Outcome(flying.pop(future), None, "no worker of the cluster answered") for future in late)
+            yield from (Outcome(flying.pop(future), None, NO_ANSWER) for future in late)
