@@ -212,15 +212,7 @@ def _within_forced(paths: dict[str, int]) -> str:
 
 @cache
 def _paths() -> dict[str, int]:
-    library = _open()
-    names: list[str] = []
-    while library is not None and (name := library.frugal_bits_path_name(len(names))):
-        names.append(name.decode())
-    return {
-        name: number
-        for number, name in enumerate(names)
-        if library is not None and library.frugal_bits_path_available(number) == 1
-    }
+    return native.paths_of(_open(), "frugal_bits")
 
 
 def _library() -> ctypes.CDLL:
@@ -232,17 +224,11 @@ def _library() -> ctypes.CDLL:
 @cache
 def _open() -> ctypes.CDLL | None:
     """The native library where it is there and new enough to count bits; otherwise torch does the counting."""
-    library = native.library()
-    if library is None or not hasattr(library, "frugal_bits_gemm"):
-        return None
     p, i = c_void_p, c_int
-    signatures: dict[str, tuple[object, list[object]]] = {
+    signatures: native.Signatures = {
         "frugal_bits_path_name": (c_char_p, [i]),
         "frugal_bits_path_available": (i, [i]),
         "frugal_bits_gemm": (None, [i, i, p, p, p, i, i, i]),
         "frugal_bits_pack": (i, [i, i, p, c_ssize_t, p, i, i]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    return native.declared(signatures)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+Signatures = dict[str, tuple[object, list[object]]]
+
 INTERFACE = 3  # what frugal_interface() in csrc/cpu.cpp must answer
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
@@ -104,3 +106,29 @@ def path_available(number: int) -> bool:
     """Whether processor and operating system allow a path, counted as in ``path_names``."""
     opened = library()
     return opened is not None and opened.frugal_path_available(number) == 1
+
+
+def declared(signatures: Signatures) -> ctypes.CDLL | None:
+    """Return the library with these functions declared; None where it is absent, or older than one of them.
+
+    Args:
+        signatures: function name: (type of the result, types of the arguments).
+    """
+    found = library()
+    if found is None or not all(hasattr(found, name) for name in signatures):
+        return None
+    for name, (result, arguments) in signatures.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+def paths_of(found: ctypes.CDLL | None, prefix: str) -> dict[str, int]:
+    """Return the paths of ``prefix_path_name`` that this processor has, with their numbers, the widest first."""
+    if found is None:
+        return {}
+    names: list[str] = []
+    while name := getattr(found, f"{prefix}_path_name")(len(names)):
+        names.append(name.decode())
+    has = getattr(found, f"{prefix}_path_available")
+    return {name: number for number, name in enumerate(names) if has(number) == 1}

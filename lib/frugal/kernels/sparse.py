@@ -203,15 +203,7 @@ def _choose(isa: str | None) -> int | None:
 
 @cache
 def _paths() -> dict[str, int]:
-    library = _open()
-    names: list[str] = []
-    while library is not None and (name := library.frugal_sparse_path_name(len(names))):
-        names.append(name.decode())
-    return {
-        name: number
-        for number, name in enumerate(names)
-        if library is not None and library.frugal_sparse_path_available(number) == 1
-    }
+    return native.paths_of(_open(), "frugal_sparse")
 
 
 def _library() -> ctypes.CDLL:
@@ -223,17 +215,11 @@ def _library() -> ctypes.CDLL:
 @cache
 def _open() -> ctypes.CDLL | None:
     """The native library where it is there and new enough to multiply sparse matrices; otherwise torch does."""
-    library = native.library()
-    if library is None or not hasattr(library, "frugal_sparse_multiply"):
-        return None
     p, i = c_void_p, c_int
-    signatures: dict[str, tuple[object, list[object]]] = {
+    signatures: native.Signatures = {
         "frugal_sparse_path_name": (c_char_p, [i]),
         "frugal_sparse_path_available": (i, [i]),
         "frugal_sparse_scratch": (c_int64, [i, i, i]),
         "frugal_sparse_multiply": (None, [i, i, ctypes.POINTER(_Sparse), p, p, c_ssize_t, p, p, c_ssize_t, i]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    return native.declared(signatures)
