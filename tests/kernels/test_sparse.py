@@ -3,9 +3,6 @@
 import copy
 import io
 import itertools
-import os
-import shutil
-import subprocess
 
 import pytest
 import torch
@@ -338,60 +335,3 @@ def test_a_library_built_before_the_sparse_products_leaves_them_to_torch(monkeyp
         assert sparse._open() is None
     finally:
         sparse._open.cache_clear()
-
-
-# ---- the C++ by itself -----------------------------------------------------------------------------------------------
-
-X86 = {
-    "sparse_avx2.cpp": ("SPARSE_AVX2", ["-mavx2", "-mfma"]),
-    "sparse_avx512.cpp": ("SPARSE_AVX512", ["-mavx512f", "-mavx512bw", "-mavx512vl"]),
-}
-ARM = {"sparse_neon.cpp": ("SPARSE_NEON", [])}
-
-
-def build(root, folder, compiler, files, *flags):
-    """Compile the sparse files and their driver alone, without the rest of the library."""
-    csrc = root / "lib/frugal/kernels/csrc"
-    base = [compiler, "-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-I", str(csrc), *flags]
-    if "g++" in compiler and "clang" not in compiler:  # false alarms from GCC's own AVX-512 headers
-        base += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-    known = [f"-DFRUGAL_WITH_{name}" for name, _ in files.values()]
-    plain = {name: (None, []) for name in ("sparse.cpp", "sparse_scalar.cpp", "cpu.cpp", "pool.cpp")}
-    objects = []
-    for file, (_, wide) in {**plain, **files}.items():
-        objects.append(str(folder / f"{file}.o"))
-        subprocess.run([*base, *known, *wide, "-c", str(csrc / file), "-o", objects[-1]], check=True)
-    driver = folder / "driver"
-    source = root / "tests/kernels/driver_sparse.cpp"
-    subprocess.run([*base, str(source), *objects, "-pthread", "-o", str(driver)], check=True)
-    return driver
-
-
-@pytest.mark.slow
-def test_address_and_undefined_behaviour_sanitizers_are_silent(root, tmp_path):
-    compiler = next((found for name in ("clang++", "g++") if (found := shutil.which(name))), None)
-    if compiler is None or os.uname().machine != "x86_64":
-        pytest.skip("needs a C++ compiler on x86-64")
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    (tmp_path / "empty.cpp").write_text("int main() {}\n")
-    if subprocess.run(
-        [compiler, *sanitize, tmp_path / "empty.cpp", "-o", tmp_path / "e"], capture_output=True
-    ).returncode:
-        pytest.skip(f"{compiler} has no sanitizers on this machine")
-    driver = build(root, tmp_path, compiler, X86, *sanitize)
-    done = subprocess.run([driver, "150", "2"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert "scalar 150" in done.stdout
-
-
-@pytest.mark.slow
-def test_neon_equals_plain_loops_on_an_emulated_arm64(root, tmp_path):
-    compiler = shutil.which("aarch64-linux-gnu-g++")
-    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-    if compiler is None or emulator is None:
-        pytest.skip("needs Debian's g++-aarch64-linux-gnu and qemu-user; the NEON path was not run here")
-    driver = build(root, tmp_path, compiler, ARM)
-    command = [emulator, "-L", "/usr/aarch64-linux-gnu", driver, "150", "1"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split() == ["neon", "150", "scalar", "150"]
